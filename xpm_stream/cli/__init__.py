@@ -1,0 +1,1 @@
+"""The `xpm-stream` command: parses, calls a stage, prints."""

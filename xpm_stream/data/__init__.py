@@ -1,0 +1,1 @@
+"""Images, captions and masks from outside, and the synthetic corpus. No torch."""

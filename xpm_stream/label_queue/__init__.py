@@ -1,0 +1,1 @@
+"""The label queue on Redis: codec, ledger, streams, embedded server. No torch."""

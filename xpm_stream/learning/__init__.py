@@ -1,0 +1,1 @@
+"""Losses, assignment, views: plain functions."""

@@ -1,0 +1,28 @@
+"""The methods, found in one visible lazy table: nothing is imported until a method is asked for."""
+
+from __future__ import annotations
+
+import difflib
+import importlib
+
+from xpm_stream.errors import ConfigError
+from xpm_stream.methods.base import Method
+
+METHODS = {
+    "xpm": "xpm_stream.methods.xpm:Xpm",
+}
+
+
+def find_method(name: str) -> type[Method]:
+    """Return the class of the method called `name`.
+
+    Raises:
+        ConfigError: there is no such method; the nearest name is suggested.
+    """
+    if name not in METHODS:
+        nearest = difflib.get_close_matches(name, METHODS, n=1)
+        hint = f"; did you mean {nearest[0]!r}?" if nearest else ""
+        raise ConfigError(f"unknown method {name!r}{hint} (known: {', '.join(METHODS)})")
+    module_name, _, class_name = METHODS[name].partition(":")
+    method: type[Method] = getattr(importlib.import_module(module_name), class_name)
+    return method

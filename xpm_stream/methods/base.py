@@ -1,0 +1,87 @@
+"""What a method is to the stages: it builds a network, labels caption images, batches labels, and says the losses.
+
+The stages own everything else (queue, ledger, optimiser, checkpoints, promotion) and never look inside an annotation
+or a batch, so a new method is one file. See docs/architecture.md for how grouping methods (OVSegmentor) and frozen-encoder
+methods (Unpair-Seg) fit the same seam.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import numpy as np
+import numpy.typing as npt
+from torch import Tensor, nn
+
+from xpm_stream.config import RunConfig
+from xpm_stream.data.base_set import BaseImage
+from xpm_stream.records import Annotation, SampleId
+
+Batch = Any  # made by collate(), read by losses(); opaque to the stages
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CaptionImage:
+    """A decoded image with its captions' nouns, ready to be labelled."""
+
+    sample: SampleId
+    pixels: npt.NDArray[np.uint8]  # H x W x 3, RGB, as stored
+    words: list[str]  # distinct object nouns, in order of first mention
+    captions: list[str]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LabelledImage:
+    """A decoded image with what a teacher said of it, ready to be trained on."""
+
+    sample: SampleId
+    pixels: npt.NDArray[np.uint8]  # H x W x 3, RGB, as stored
+    words: list[str]
+    annotation: Annotation
+
+
+class Method(Protocol):
+    """A self-training method. One object serves one process; it may hold running statistics."""
+
+    def __init__(self, config: RunConfig, *, base_classes: Sequence[str]) -> None: ...
+
+    @property
+    def network(self) -> nn.Module:
+        """The network this process labels with (labeler) or trains (trainer)."""
+        ...
+
+    def label(self, images: Sequence[CaptionImage]) -> list[Annotation]:
+        """Pseudo-label images with the network as it is; one annotation for each image, in order."""
+        ...
+
+    def teacher_changed(self) -> None:
+        """Forget statistics that belonged to the previous teacher's weights."""
+        ...
+
+    def collate(
+        self, labelled: Sequence[LabelledImage], base: Sequence[BaseImage], *, rng: np.random.Generator
+    ) -> Batch:
+        """Make a CPU batch: views drawn with `rng`, tensors padded. Runs in a loader thread; either list may be empty."""
+        ...
+
+    def losses(self, batch: Batch) -> dict[str, Tensor]:
+        """Return the named scalar losses of one step; their sum is minimised.
+
+        Raises:
+            TrainingError: a loss is not finite.
+        """
+        ...
+
+    def observations(self) -> dict[str, list[float]]:
+        """Return and forget values seen in the last steps, for histograms (`reliability`, `noise`, ...)."""
+        ...
+
+    def state(self) -> dict[str, Any]:
+        """JSON-able state beside the weights: vocabulary with counts, running statistics."""
+        ...
+
+    def load_state(self, state: dict[str, Any]) -> None:
+        """Take up a state written by `state()`; word indices stay as they were."""
+        ...

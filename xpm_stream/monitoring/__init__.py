@@ -1,0 +1,1 @@
+"""Metrics, logs, pictures and reports. No torch."""

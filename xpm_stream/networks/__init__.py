@@ -1,0 +1,1 @@
+"""Networks: text encoder, open-vocabulary heads, backbones."""

@@ -1,0 +1,86 @@
+"""What travels between processes: sample identities, labels, teacher versions. Typed, versioned, validated on read."""
+
+from __future__ import annotations
+
+from typing import Final, NewType
+
+import msgspec
+
+SCHEMA_VERSION: Final = 1
+MASK_GRID: Final = 28  # side of the RoI grid of a pseudo mask, in cells (FPN mask head; METHODS 1.3)
+
+ShardId = NewType("ShardId", str)  # hash of URL + size/etag: a rewritten shard is a new shard
+
+
+class SampleId(msgspec.Struct, frozen=True, order=True):
+    """Identity of one sample: which pass over the corpus, which shard, which place in it."""
+
+    pass_index: int
+    shard_id: ShardId
+    ordinal: int  # 0-based place of the sample in its shard
+
+    def __str__(self) -> str:
+        return f"{self.pass_index}:{self.shard_id}:{self.ordinal}"
+
+
+class TeacherVersion(msgspec.Struct, frozen=True, order=True):
+    """Which teacher wrote a label: its number in the promotion log, and the training it came from."""
+
+    promotion: int  # number in the promotion log, 1-based; grows with every entry
+    epoch: int  # trainer epoch that produced it (0: teacher training)
+    step: int  # optimiser step of that trainer
+
+    def __str__(self) -> str:
+        return f"v{self.promotion}"
+
+
+class ImageReference(msgspec.Struct, frozen=True, tag="reference"):
+    """An image as a byte range of a seekable, uncompressed shard."""
+
+    url: str
+    offset: int  # bytes from the start of the tar to the first byte of the image file
+    size: int  # bytes
+
+
+class ImageInline(msgspec.Struct, frozen=True, tag="inline"):
+    """An image carried in the message: the encoded file's bytes (JPEG, PNG or WebP)."""
+
+    data: bytes
+
+
+ImagePayload = ImageReference | ImageInline
+
+
+class PseudoInstance(msgspec.Struct, frozen=True, kw_only=True):
+    """One object a teacher believes it sees (XPM Eq. 2 and 4)."""
+
+    word: str
+    box_xyxy: tuple[float, float, float, float]  # pixels of the stored image
+    mask_bits: bytes  # RoI grid over box_xyxy, row-major, MASK_GRID x MASK_GRID bits = 98 bytes, most significant first
+    score: float  # teacher confidence that the word is at the box, 0..1
+    reliability: float | None = None  # 0..1 where the teacher can give one, higher is more trustworthy
+
+
+class InstanceAnnotation(msgspec.Struct, frozen=True, kw_only=True, tag="instances"):
+    """What the region methods (XPM and those it compares with) say of one image."""
+
+    instances: list[PseudoInstance]
+
+
+# A new kind of method adds its annotation to this tagged union; queue, audit and registry never look inside.
+Annotation = InstanceAnnotation
+
+
+class LabelMessage(msgspec.Struct, frozen=True, kw_only=True):
+    """One labelled sample on the queue."""
+
+    schema_version: int = SCHEMA_VERSION
+    method: str
+    sample: SampleId
+    teacher: TeacherVersion
+    image: ImagePayload
+    image_size_wh: tuple[int, int]  # pixels of the stored image
+    words: list[str]  # the captions' object nouns, in order of first mention; may hold words without an instance
+    annotation: Annotation
+    labelled_at_s: float  # Unix time
+    key: str = ""  # the sample's WebDataset key, for people

@@ -1,0 +1,1 @@
+"""Checkpoints and the promotion log on any fsspec URL. No torch."""

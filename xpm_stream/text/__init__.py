@@ -1,0 +1,1 @@
+"""Captions to object nouns. No torch."""
