@@ -1,0 +1,64 @@
+"""Where a run keeps its things. One place for the names, so that every role and every command agrees."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from xpm_stream.config import RunConfig
+
+
+@dataclass(frozen=True, slots=True)
+class RunFolder:
+    """The layout of a run folder."""
+
+    root: Path
+
+    @classmethod
+    def of(cls, config: RunConfig) -> RunFolder:
+        """Return the folder of a run: `config.folder`, or `runs/<name>` below the current folder."""
+        return cls(Path(config.folder or Path("runs") / config.name).absolute())
+
+    @property
+    def config(self) -> Path:
+        """The resolved configuration."""
+        return self.root / "config.yaml"
+
+    @property
+    def corpus(self) -> Path:
+        """Caption shards and base sets that the run itself prepared."""
+        return self.root / "corpus"
+
+    @property
+    def trainer(self) -> Path:
+        """Resume checkpoints of the trainer, local to it."""
+        return self.root / "trainer"
+
+    @property
+    def teacher(self) -> Path:
+        """Resume checkpoints of teacher training."""
+        return self.root / "teacher"
+
+    @property
+    def logs(self) -> Path:
+        """One JSON-lines file for each role."""
+        return self.root / "logs"
+
+    @property
+    def pictures(self) -> Path:
+        """Pictures for people."""
+        return self.root / "pictures"
+
+    @property
+    def evaluations(self) -> Path:
+        """One JSON file for each evaluated checkpoint."""
+        return self.root / "evaluations"
+
+    @property
+    def summary(self) -> Path:
+        """What came out."""
+        return self.root / "summary.json"
+
+    def registry_url(self, config: RunConfig) -> str:
+        """Return where checkpoints and the promotion log live."""
+        return config.registry.url or str(self.root / "registry")
