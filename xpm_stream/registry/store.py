@@ -1,0 +1,164 @@
+"""Files on any fsspec URL with the two things a registry needs: exclusive creation, and folders that appear whole."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from collections.abc import Callable
+from contextlib import AbstractContextManager
+from pathlib import Path
+from typing import Final, Protocol
+
+import fsspec.core
+import msgspec
+
+from xpm_stream.errors import RegistryError
+
+CHUNK_BYTES: Final = 8 * 1024 * 1024  # unit of copying and hashing
+
+# Only these create a file atomically if it is not there (S3: If-None-Match; GCS: ifGenerationMatch=0).
+# fsspec's default `mode="create"` looks first and writes then, so two promoters could both win.
+_OBJECT_PROTOCOLS: Final = frozenset({"s3", "s3a", "gs", "gcs", "memory"})
+_FORBIDDEN_PROTOCOLS: Final = frozenset({"pipe", "python", "reference", "jlab", "jupyter"})
+
+
+class FileDigest(msgspec.Struct, frozen=True):
+    """Size and sha256 of one file."""
+
+    size: int  # bytes
+    sha256: str  # lower-case hex
+
+
+class Draft(Protocol):
+    """A folder being written; nobody sees it before `publish`."""
+
+    def put(self, name: str, content: bytes | Path) -> FileDigest:
+        """Write one file durably and return what was written.
+
+        Raises:
+            OSError: the file could not be written (no space, no permission, ...).
+        """
+        ...
+
+    def publish(self, name: str, content: bytes) -> None:
+        """Write the last file `name` and make the folder visible, whole and durable.
+
+        Raises:
+            FileExistsError: the folder is there already.
+            OSError: it could not be written.
+        """
+        ...
+
+
+class Store(Protocol):
+    """Files below one URL; paths are relative, with `/`."""
+
+    @property
+    def url(self) -> str:
+        """Where the files are, without credentials; for messages."""
+        ...
+
+    def create(self, path: str, data: bytes) -> None:
+        """Create a file that must not exist; once this returns, it is durable and visible whole.
+
+        Raises:
+            FileExistsError: somebody created it first.
+            OSError: it could not be written.
+            RegistryError: the backend cannot create atomically.
+        """
+        ...
+
+    def read(self, path: str) -> bytes:
+        """Return a file's bytes.
+
+        Raises:
+            FileNotFoundError: there is none.
+        """
+        ...
+
+    def fetch(self, path: str, target: Path) -> None:
+        """Bring a file to the local path `target` (which must not exist); on the same disk this is a hard link.
+
+        Raises:
+            FileNotFoundError: there is none.
+        """
+        ...
+
+    def names(self, folder: str) -> list[str]:
+        """Sorted names of what lies directly in `folder`, dot files left out; none if there is no such folder."""
+        ...
+
+    def draft(self, folder: str) -> AbstractContextManager[Draft]:
+        """Begin a folder; leaving the context without `publish` removes what was written.
+
+        Raises:
+            RegistryError: the backend cannot create atomically.
+        """
+        ...
+
+    def delete_folder(self, folder: str, *, first: str) -> None:
+        """Remove a folder: file `first` disappears before the others, so that readers see all of it or nothing.
+
+        Raises:
+            FileNotFoundError: there is none.
+        """
+        ...
+
+
+def open_store(url: str | Path) -> Store:
+    """Open the store at `url`: a local path, or any fsspec URL.
+
+    Backends without atomic creation can be read, and refuse to write.
+
+    Raises:
+        RegistryError: the URL's protocol is unknown, its package is missing, or it runs programs.
+    """
+    from xpm_stream.registry.local_store import LocalStore
+    from xpm_stream.registry.object_store import ObjectStore
+
+    text = str(url)
+    shown = without_credentials(text)
+    if any(protocol in _FORBIDDEN_PROTOCOLS for protocol in re.findall(r"([a-z0-9+]+)(?:::|://|:)", text.lower())):
+        raise RegistryError(f"registry URL {shown} is refused: it could run programs; use a path, s3:// or gs://")
+    try:
+        # Listings must not be cached: other processes write here.
+        filesystem, root = fsspec.core.url_to_fs(text, use_listings_cache=False)
+    except ImportError as error:
+        raise RegistryError(f"registry URL {shown} needs a package that is not installed: {error}") from error
+    except ValueError as error:
+        raise RegistryError(f"registry URL {shown} cannot be opened: {error}") from error
+    protocols = {filesystem.protocol} if isinstance(filesystem.protocol, str) else set(filesystem.protocol)
+    if "file" in protocols:
+        return LocalStore(Path(root))
+    return ObjectStore(filesystem, root=root, url=shown, can_create=bool(protocols & _OBJECT_PROTOCOLS))
+
+
+def without_credentials(url: str) -> str:
+    """Return `url` without user name and password."""
+    return re.sub(r"://[^/\s]*@", "://", url)
+
+
+def digest_of(data: bytes) -> FileDigest:
+    """Return size and sha256 of bytes."""
+    return FileDigest(size=len(data), sha256=hashlib.sha256(data).hexdigest())
+
+
+def digest_of_file(path: Path) -> FileDigest:
+    """Return size and sha256 of a local file, read in chunks."""
+    return _digest_stream(path, lambda _chunk: None)
+
+
+def copy_with_digest(source: Path, write: Callable[[bytes], object]) -> FileDigest:
+    """Feed a local file to `write` in chunks; return size and sha256 of what was fed."""
+    return _digest_stream(source, write)
+
+
+def _digest_stream(path: Path, write: Callable[[bytes], object]) -> FileDigest:
+    sha = hashlib.sha256()
+    size = 0
+    with path.open("rb") as stream:
+        while chunk := stream.read(CHUNK_BYTES):
+            sha.update(chunk)
+            write(chunk)
+            size += len(chunk)
+    return FileDigest(size=size, sha256=sha.hexdigest())
