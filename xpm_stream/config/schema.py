@@ -57,6 +57,7 @@ class DataConfig(Section):
 
     shards: list[str] = Field(default_factory=list, description="fsspec URLs; brace ranges {000..009} and globs")
     passes: Positive = Field(1, description="how often a finite corpus is streamed, each pass accounted on its own")
+    watch: bool = Field(False, description="keep looking for new shards: the roles then never finish by themselves")
     watch_interval_s: Seconds = Field(30.0, description="how often globs are looked at again for new shards")
     base: BaseSetConfig | None = Field(None, description="training images with masks of the base classes")
     val: BaseSetConfig | None = Field(None, description="held-out images with masks of base and target classes")
@@ -144,6 +145,7 @@ class LabelerConfig(Section):
     workers: Positive = Field(1, description="labeler processes that `up` starts")
     batch_images: Positive = 8
     teacher_poll_s: Seconds = Field(2.0, description="how often the promotion log is looked at")
+    precision: Literal["fp32", "bf16"] = "fp32"
     device: str = Field("auto", description="auto, cpu, cuda, cuda:N")
     threads: NonNegative = Field(0, description="CPU threads of torch; 0: its default")
 
@@ -152,6 +154,7 @@ class TrainerConfig(Section):
     """The streaming student."""
 
     steps: NonNegative = Field(0, description="stop after this many steps; 0: when the corpus is finished, or never if it grows")
+    schedule_steps: NonNegative = Field(0, description="length of the learning-rate schedule; 0: trainer.steps")
     batch_captions: Positive = Field(8, description="caption images a step")
     batch_base: NonNegative = Field(8, description="base images a step")
     checkpoint_every_steps: Positive = 500
@@ -191,6 +194,7 @@ class EvaluationConfig(Section):
 
     batch_images: Positive = 8
     max_images: NonNegative = Field(0, description="0: all")
+    precision: Literal["fp32", "bf16"] = "fp32"
     score_threshold: Fraction = 0.05
     nms_iou: Fraction = 0.5
     max_detections: Positive = 100

@@ -1,0 +1,33 @@
+"""Device, threads and precision of a role's torch."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import torch
+
+from xpm_stream.errors import ConfigError
+
+
+def choose_device(name: str, *, threads: int = 0) -> torch.device:
+    """Return the device called `name` (`auto`: the first CUDA device, else the CPU), and set torch's CPU threads.
+
+    Raises:
+        ConfigError: there is no such device.
+    """
+    if threads:
+        torch.set_num_threads(threads)
+    if name == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    try:
+        device = torch.device(name)
+    except RuntimeError as error:
+        raise ConfigError(f"device {name!r} is unknown: use auto, cpu, cuda or cuda:N") from error
+    if device.type == "cuda" and (not torch.cuda.is_available() or (device.index or 0) >= torch.cuda.device_count()):
+        raise ConfigError(f"device {name!r} is not there ({torch.cuda.device_count()} CUDA devices): use device: auto")
+    return device
+
+
+def autocast(device: torch.device, *, precision: Literal["fp32", "bf16"]) -> torch.autocast:
+    """Return the autocast context of a precision; losses and norms stay in fp32 inside it."""
+    return torch.autocast(device.type, dtype=torch.bfloat16, enabled=precision == "bf16")

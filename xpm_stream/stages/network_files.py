@@ -1,0 +1,90 @@
+"""A method's network and state as the files of a checkpoint, and back. Weights are safetensors; the rest is JSON."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from typing import Any
+
+import msgspec
+import safetensors
+import safetensors.torch
+import yaml
+from torch import Tensor, nn
+
+from xpm_stream.config import RunConfig
+from xpm_stream.config.loading import parse_config
+from xpm_stream.errors import CheckpointError
+from xpm_stream.methods.base import Method
+
+WEIGHTS, CONFIG, STATE, CLASSES = "model.safetensors", "config.json", "vocabulary.json", "classes.json"
+
+
+def network_files(
+    method: Method,
+    *,
+    config: RunConfig,
+    base_classes: list[str],
+    weights: Mapping[str, Tensor] | None = None,
+) -> dict[str, bytes]:
+    """Return the files that bring a network back: weights (the network's own, or `weights`), config, words, classes."""
+    tensors = weights if weights is not None else method.network.state_dict()
+    saved = {name: value.detach().cpu().contiguous() for name, value in tensors.items()}
+    return {
+        WEIGHTS: safetensors.torch.save(saved, metadata={"format": "pt"}),
+        CONFIG: json.dumps(config.model_dump(mode="json"), indent=1).encode(),
+        STATE: json.dumps(method.state()).encode(),
+        CLASSES: json.dumps({"base": base_classes}).encode(),
+    }
+
+
+def load_network(method: Method, files: Mapping[str, bytes], *, name: str) -> None:
+    """Load weights and state into a method of the same architecture; `name` is the checkpoint's name in errors.
+
+    Raises:
+        CheckpointError: a file is missing or unreadable, or the weights belong to another architecture.
+    """
+    try:
+        tensors = safetensors.torch.load(files[WEIGHTS])
+        state = msgspec.json.decode(files[STATE])
+    except KeyError as error:
+        raise CheckpointError(f"checkpoint {name} lacks the file {error}") from error
+    except (safetensors.SafetensorError, msgspec.DecodeError) as error:
+        raise CheckpointError(f"checkpoint {name} cannot be read: {error}") from error
+    _check_architecture(method.network, tensors, files=files, name=name)
+    method.network.load_state_dict(tensors)
+    method.load_state(state)
+
+
+def checkpoint_config(files: Mapping[str, bytes], *, name: str) -> RunConfig:
+    """Return the configuration a checkpoint was written with."""
+    try:
+        tree = yaml.safe_load(files[CONFIG])
+    except (KeyError, yaml.YAMLError) as error:
+        raise CheckpointError(f"checkpoint {name} has no readable {CONFIG}: {error}") from error
+    return parse_config(tree, source=f"{name}/{CONFIG}")
+
+
+def checkpoint_base_classes(files: Mapping[str, bytes], *, name: str) -> list[str]:
+    """Return the base classes a checkpoint was trained with."""
+    try:
+        return msgspec.json.decode(files[CLASSES], type=dict[str, list[str]])["base"]
+    except (KeyError, msgspec.MsgspecError) as error:
+        raise CheckpointError(f"checkpoint {name} has no readable {CLASSES}: {error}") from error
+
+
+def _check_architecture(
+    network: nn.Module, tensors: Mapping[str, Tensor], *, files: Mapping[str, bytes], name: str
+) -> None:
+    ours = {key: tuple(value.shape) for key, value in network.state_dict().items()}
+    theirs = {key: tuple(value.shape) for key, value in tensors.items()}
+    if ours == theirs:
+        return
+    key = sorted(set(ours.items()) ^ set(theirs.items()))[0][0]
+    model: Any = json.loads(files[CONFIG]).get("model", {}) if CONFIG in files else {}
+    shown = ", ".join(f"{option}: {value}" for option, value in model.items())
+    raise CheckpointError(
+        f"checkpoint {name} is of another architecture: {key} is {theirs.get(key, 'absent')} there and "
+        f"{ours.get(key, 'absent')} here; it was written with model: {{{shown}}}: set the same model section, "
+        "or choose another checkpoint"
+    )

@@ -1,0 +1,74 @@
+"""Following the promotion log: which teacher labels now, and loading it when it changes."""
+
+from __future__ import annotations
+
+import time
+
+import structlog
+
+from xpm_stream.config import RunConfig
+from xpm_stream.errors import CheckpointError
+from xpm_stream.methods.base import Method
+from xpm_stream.records import TeacherVersion
+from xpm_stream.registry.checkpoints import CheckpointStore
+from xpm_stream.registry.promotion_log import PromotionEntry, PromotionLog
+from xpm_stream.stages.network_files import load_network
+
+_RELOADS = 3  # a checkpoint may be pruned between reading the log and reading the files: look again
+
+
+class TeacherFollower:
+    """Keeps a method's network at the teacher that the promotion log names."""
+
+    def __init__(
+        self, method: Method, *, config: RunConfig, checkpoints: CheckpointStore, promotions: PromotionLog
+    ) -> None:
+        self._method = method
+        self._refresh = config.teacher.refresh
+        self._poll_s = config.labeler.teacher_poll_s
+        self._checkpoints = checkpoints
+        self._promotions = promotions
+        self._looked_at = float("-inf")
+        self._entry: PromotionEntry | None = None
+        self._log = structlog.get_logger()
+
+    @property
+    def version(self) -> TeacherVersion | None:
+        """The loaded teacher, or none yet."""
+        return self._entry.teacher if self._entry else None
+
+    @property
+    def promoted_at_s(self) -> float | None:
+        """When the loaded teacher was promoted, Unix time."""
+        return self._entry.created_at_s if self._entry else None
+
+    def poll(self) -> bool:
+        """Look at the log if it is time to, load the teacher it names; return whether the teacher changed."""
+        now = time.monotonic()
+        if now - self._looked_at < self._poll_s:
+            return False
+        self._looked_at = now
+        for attempt in range(1, _RELOADS + 1):
+            entry = self._wanted()
+            if entry is None or (self._entry is not None and entry.number == self._entry.number):
+                return False
+            try:
+                files = self._checkpoints.read(entry.checkpoint)
+            except CheckpointError:
+                if attempt == _RELOADS:
+                    raise
+                continue
+            load_network(self._method, files, name=entry.checkpoint)
+            self._method.teacher_changed()
+            self._entry = entry
+            self._log.info("teacher loaded", teacher=str(entry.teacher), checkpoint=entry.checkpoint, step=entry.step)
+            return True
+        return False
+
+    def _wanted(self) -> PromotionEntry | None:
+        """`never` (the paper): the first teacher that was promoted and not revoked, whatever came after."""
+        if self._refresh == "on_promotion":
+            return self._promotions.champion()
+        revoked = self._promotions.revoked()
+        kept = (e for e in self._promotions.entries() if e.action == "promote" and e.number not in revoked)
+        return next(kept, None)
