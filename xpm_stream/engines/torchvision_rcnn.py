@@ -1,0 +1,214 @@
+"""The default engine: an open-vocabulary Mask R-CNN put together from torchvision's parts."""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+from torchvision.models.detection.anchor_utils import AnchorGenerator
+from torchvision.models.detection.image_list import ImageList
+from torchvision.models.detection.rpn import RegionProposalNetwork, RPNHead
+from torchvision.ops import MultiScaleRoIAlign, batched_nms, clip_boxes_to_image
+
+from xpm_stream.config.schema import ModelConfig
+from xpm_stream.engines.base import (
+    DetectionLimits,
+    Detections,
+    Features,
+    GroundTruth,
+    ImageBatch,
+    RegionMasks,
+    Regions,
+)
+from xpm_stream.engines.roi_sampling import RoiSampler
+from xpm_stream.learning.losses import class_logits
+from xpm_stream.networks.backbones import Backbone, body_of_resnet, build_backbone
+from xpm_stream.networks.region_heads import EmbeddingHead, MaskHead
+from xpm_stream.networks.starting_weights import load_resnet_weights
+from xpm_stream.records import MASK_GRID
+
+BOX_POOL = 7
+MASK_POOL = MASK_GRID // 2
+ANCHOR_RATIOS = (0.5, 1.0, 2.0)
+
+
+class RpnHead(nn.Module):
+    """torchvision's RPN head with float32 outputs: under autocast, boxes decoded from bfloat16 are pixels off."""
+
+    def __init__(self, in_channels: int, num_anchors: int) -> None:
+        super().__init__()
+        self.inner = RPNHead(in_channels, num_anchors)
+
+    def forward(self, maps: list[Tensor]) -> tuple[list[Tensor], list[Tensor]]:
+        """Feature maps -> objectness [B, A, H, W] and deltas [B, 4A, H, W] of each level."""
+        objectness, deltas = self.inner(maps)
+        return [level.float() for level in objectness], [level.float() for level in deltas]
+
+
+class OpenVocabularyRcnn(nn.Module):
+    """Parameters of the engine, in the order of the data's path."""
+
+    def __init__(self, config: ModelConfig, *, text_dimension: int) -> None:
+        super().__init__()
+        small = config.backbone == "small"
+        self.backbone = build_backbone(config)
+        channels = self.backbone.out_channels
+        self.rpn = _build_rpn(config, self.backbone)
+        ratio = config.roi_sampling_ratio
+        self.box_pool = MultiScaleRoIAlign(self.backbone.pooled_maps, output_size=BOX_POOL, sampling_ratio=ratio)
+        self.mask_pool = MultiScaleRoIAlign(self.backbone.pooled_maps, output_size=MASK_POOL, sampling_ratio=ratio)
+        self.embedding_head = EmbeddingHead(
+            channels, pool_size=BOX_POOL, hidden=256 if small else 1024, text_dimension=text_dimension
+        )
+        self.mask_head = MaskHead(channels, channels=64 if small else 256, num_convs=2 if small else 4)
+
+
+class TorchvisionRcnn:
+    """A `DetectionEngine` on torchvision: AnchorGenerator, RegionProposalNetwork, MultiScaleRoIAlign, ResNet + FPN."""
+
+    def __init__(self, config: ModelConfig, *, text_dimension: int) -> None:
+        self._config = config
+        self._network = OpenVocabularyRcnn(config, text_dimension=text_dimension)
+        self._network.to(memory_format=torch.channels_last)
+        self._sampler = RoiSampler(rois_per_image=config.num_rois, mask_grid=MASK_GRID)
+
+    @property
+    def network(self) -> OpenVocabularyRcnn:
+        """All parameters and buffers."""
+        return self._network
+
+    def load_starting_weights(self) -> None:
+        """Load `model.weights` into the backbone; nothing without the option.
+
+        Raises:
+            ConfigError: they cannot be found, fetched or fitted, or the small backbone was asked to take them.
+        """
+        if self._config.weights is not None:
+            body = body_of_resnet(self._network.backbone)
+            load_resnet_weights(body, self._config.weights, backbone=self._config.backbone)
+
+    def logits(self, embeddings: Tensor, class_embeddings: Tensor) -> Tensor:
+        """Score regions [R, D] against words [V, D] as the configuration says (Eq. 1): [R, 1 + V]."""
+        scale = self._config.logit_scale if self._config.logit == "cosine" else None
+        return class_logits(embeddings, class_embeddings, scale=scale)
+
+    def extract(self, images: ImageBatch) -> Features:
+        """Run the backbone once."""
+        return Features(maps=self._network.backbone(images.pixels), images=images)
+
+    def propose(self, features: Features) -> list[Tensor]:
+        """Return class-agnostic proposals, [P, 4] for each image, best first; the network must be in eval mode."""
+        assert not self._network.training, "proposals for labels and detection are made in eval mode"
+        boxes, _ = self._network.rpn(_image_list(features.images), OrderedDict(features.maps), None)
+        return list(boxes)
+
+    def embed_regions(self, features: Features, boxes_xyxy: Sequence[Tensor]) -> Regions:
+        """Pool and embed boxes ([P, 4] for each image; P may be 0)."""
+        embeddings, deltas = self._network.embedding_head(self._pool(self._network.box_pool, features, boxes_xyxy))
+        return Regions(embeddings=embeddings, refined_xyxy=self._refine(features, boxes_xyxy, deltas.detach()))
+
+    def segment_regions(self, features: Features, boxes_xyxy: Sequence[Tensor]) -> RegionMasks:
+        """Pool boxes and predict their masks and pixel noise."""
+        logits, noise = self._network.mask_head(self._pool(self._network.mask_pool, features, boxes_xyxy))
+        return RegionMasks(logits=logits, noise_log_variance=noise)
+
+    def detection_losses(
+        self, features: Features, truth: Sequence[GroundTruth], *, class_embeddings: Tensor
+    ) -> dict[str, Tensor]:
+        """Return L_GT: RPN objectness and boxes, cross-entropy with weighted background, smooth L1 boxes, mask BCE."""
+        assert self._network.training, "detection losses are taken in train mode"
+        targets = [{"boxes": target.boxes_xyxy} for target in truth]
+        proposals, rpn = self._network.rpn(_image_list(features.images), OrderedDict(features.maps), targets)
+        rois = self._sampler.sample(proposals, truth)
+        pooled = self._pool(self._network.box_pool, features, rois.boxes_xyxy)
+        embeddings, deltas = self._network.embedding_head(pooled)
+        logits = self.logits(embeddings, class_embeddings)
+        weights = logits.new_ones(logits.shape[1])
+        weights[0] = self._config.background_weight
+        # Divided by all RoIs, as Mask R-CNN does, so that images without instances do not weigh more.
+        box = functional.smooth_l1_loss(deltas[rois.positives], rois.box_deltas, beta=1 / 9, reduction="sum")
+        return {
+            "rpn_objectness": rpn["loss_objectness"],
+            "rpn_box": rpn["loss_rpn_box_reg"],
+            "classification": functional.cross_entropy(logits, rois.labels, weight=weights),
+            "box": box / rois.labels.numel(),
+            "mask": self._mask_loss(features, rois.positive_boxes_xyxy, rois.masks),
+        }
+
+    def detect(
+        self, features: Features, *, vocabularies: Sequence[Tensor], limits: DetectionLimits
+    ) -> list[list[Detections]]:
+        """For each vocabulary [V, D], for each image: the detections. Regions are pooled once for all vocabularies."""
+        proposals = self.propose(features)
+        regions = self.embed_regions(features, proposals)
+        counts = [len(boxes) for boxes in proposals]
+        results = []
+        for vocabulary in vocabularies:
+            probabilities = self.logits(regions.embeddings, vocabulary).softmax(dim=1)[:, 1:]
+            kept = [
+                _select(boxes, scores, limits=limits)
+                for boxes, scores in zip(regions.refined_xyxy, probabilities.split(counts), strict=True)
+            ]
+            masks = self.segment_regions(features, [boxes for boxes, _, _ in kept]).logits.sigmoid()
+            parts = masks.split([len(boxes) for boxes, _, _ in kept])
+            results.append(
+                [
+                    Detections(boxes_xyxy=boxes, scores=scores, class_indices=classes, mask_probabilities=mask)
+                    for (boxes, scores, classes), mask in zip(kept, parts, strict=True)
+                ]
+            )
+        return results
+
+    def _pool(self, pool: nn.Module, features: Features, boxes_xyxy: Sequence[Tensor]) -> Tensor:
+        padded = [tuple(features.images.pixels.shape[-2:])] * len(features.images)
+        pooled: Tensor = pool(features.maps, list(boxes_xyxy), padded)
+        return pooled
+
+    def _refine(self, features: Features, boxes_xyxy: Sequence[Tensor], deltas: Tensor) -> list[Tensor]:
+        parts = deltas.split([len(boxes) for boxes in boxes_xyxy])
+        return [
+            clip_boxes_to_image(self._sampler.box_coder.decode_single(part, boxes), size)
+            for part, boxes, size in zip(parts, boxes_xyxy, features.images.sizes_hw, strict=True)
+        ]
+
+    def _mask_loss(self, features: Features, boxes_xyxy: Sequence[Tensor], masks: Tensor) -> Tensor:
+        logits = self.segment_regions(features, boxes_xyxy).logits
+        total = functional.binary_cross_entropy_with_logits(logits, masks, reduction="sum")
+        return total / max(masks.numel(), 1)
+
+
+def _image_list(images: ImageBatch) -> ImageList:
+    return ImageList(images.pixels, images.sizes_hw)
+
+
+def _select(boxes: Tensor, scores: Tensor, *, limits: DetectionLimits) -> tuple[Tensor, Tensor, Tensor]:
+    """Every (region, class) pair above the threshold, after NMS per class: boxes [K, 4], scores [K], classes [K]."""
+    regions, classes = torch.nonzero(scores > limits.score_threshold, as_tuple=True)
+    chosen_boxes, chosen_scores = boxes[regions], scores[regions, classes]
+    keep = batched_nms(chosen_boxes, chosen_scores, classes, limits.nms_iou)[: limits.max_detections]
+    return chosen_boxes[keep], chosen_scores[keep], classes[keep]
+
+
+def _build_rpn(config: ModelConfig, backbone: Backbone) -> RegionProposalNetwork:
+    if backbone.num_levels == 1:
+        base = config.image_size
+        sizes = ((base // 6, base // 3, int(base / 1.6)),)
+    else:
+        sizes = tuple((size,) for size in (32, 64, 128, 256, 512))
+    anchors = AnchorGenerator(sizes, (ANCHOR_RATIOS,) * len(sizes))
+    num_proposals = config.num_proposals
+    return RegionProposalNetwork(
+        anchors,
+        RpnHead(backbone.out_channels, anchors.num_anchors_per_location()[0]),
+        fg_iou_thresh=0.7,
+        bg_iou_thresh=0.3,
+        batch_size_per_image=256,
+        positive_fraction=0.5,
+        # Training sees twice as many, so that sampling has negatives to choose from.
+        pre_nms_top_n={"training": 10 * num_proposals, "testing": 10 * num_proposals},
+        post_nms_top_n={"training": 2 * num_proposals, "testing": num_proposals},
+        nms_thresh=0.7,
+    )

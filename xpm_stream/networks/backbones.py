@@ -1,0 +1,119 @@
+"""Backbones: a narrow ResNet for CPU with one stride-8 level, and torchvision's ResNet + FPN."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+from torchvision.models.detection.backbone_utils import resnet_fpn_backbone
+from torchvision.ops import FrozenBatchNorm2d
+
+from xpm_stream.config.schema import ModelConfig
+
+SIZE_DIVISOR = 32  # deepest stride: padded sizes are multiples of it
+
+
+class Backbone(nn.Module):
+    """Maps images to named feature maps, float32 whatever the autocast (anchors and RoIs lose pixels in bfloat16)."""
+
+    def __init__(self, body: nn.Module, *, out_channels: int, pooled_maps: list[str], num_levels: int) -> None:
+        super().__init__()
+        self.body = body
+        self.out_channels = out_channels
+        self.pooled_maps = pooled_maps  # maps that RoIs are pooled from
+        self.num_levels = num_levels  # maps that anchors are laid on
+
+    def forward(self, pixels: Tensor) -> dict[str, Tensor]:
+        """[B, 3, H, W] -> maps [B, C, H / stride, W / stride]."""
+        return {name: value.float() for name, value in self.body(pixels).items()}
+
+
+def build_backbone(config: ModelConfig) -> Backbone:
+    """Build the backbone `config.backbone` names, initialised from scratch."""
+    if config.backbone == "small":
+        small = SmallResNet()
+        return Backbone(small, out_channels=SmallResNet.out_channels, pooled_maps=["0"], num_levels=1)
+    # With pretrained weights the batch statistics stay as they were pretrained; from scratch they must be learned.
+    norm: Any = FrozenBatchNorm2d if config.weights else nn.BatchNorm2d
+    body = resnet_fpn_backbone(
+        backbone_name=config.backbone, weights=None, norm_layer=norm, trainable_layers=config.trainable_layers
+    )
+    return Backbone(body, out_channels=body.out_channels, pooled_maps=["0", "1", "2", "3"], num_levels=5)
+
+
+class ResidualBlock(nn.Module):
+    """Two 3x3 convolutions and a shortcut."""
+
+    def __init__(self, in_channels: int, channels: int, *, stride: int) -> None:
+        super().__init__()
+        self.conv1 = nn.Conv2d(in_channels, channels, 3, stride=stride, padding=1, bias=False)
+        self.norm1 = nn.BatchNorm2d(channels)
+        self.conv2 = nn.Conv2d(channels, channels, 3, padding=1, bias=False)
+        self.norm2 = nn.BatchNorm2d(channels)
+        self.shortcut: nn.Module = nn.Identity()
+        if stride != 1 or in_channels != channels:
+            self.shortcut = nn.Sequential(
+                nn.Conv2d(in_channels, channels, 1, stride=stride, bias=False), nn.BatchNorm2d(channels)
+            )
+        nn.init.zeros_(self.norm2.weight)  # every block starts as its shortcut
+
+    def forward(self, x: Tensor) -> Tensor:
+        """[B, C_in, H, W] -> [B, C, H / stride, W / stride]."""
+        y = functional.relu(self.norm1(self.conv1(x)), inplace=True)
+        return functional.relu(self.norm2(self.conv2(y)) + self.shortcut(x), inplace=True)
+
+
+class SmallResNet(nn.Module):
+    """A narrow ResNet whose stride-16 stage is merged back into one stride-8 map: fast on CPU, learns from scratch."""
+
+    out_channels = 128
+
+    def __init__(self, *, widths: tuple[int, int, int, int] = (32, 48, 96, 192)) -> None:
+        super().__init__()
+        stem, quarter, eighth, sixteenth = widths
+        self.stem = nn.Sequential(
+            nn.Conv2d(3, stem, 5, stride=2, padding=2, bias=False), nn.BatchNorm2d(stem), nn.ReLU(inplace=True)
+        )
+        self.quarter = _stage(stem, quarter, blocks=2)
+        self.eighth = _stage(quarter, eighth, blocks=2)
+        self.sixteenth = _stage(eighth, sixteenth, blocks=2)
+        self.lateral_eighth = nn.Conv2d(eighth, self.out_channels, 1)
+        self.lateral_sixteenth = nn.Conv2d(sixteenth, self.out_channels, 1)
+        self.merge = nn.Sequential(
+            nn.Conv2d(self.out_channels, self.out_channels, 3, padding=1, bias=False),
+            nn.BatchNorm2d(self.out_channels),
+            nn.ReLU(inplace=True),
+        )
+        for module in self.modules():
+            if isinstance(module, nn.Conv2d):
+                nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
+
+    def forward(self, pixels: Tensor) -> dict[str, Tensor]:
+        """[B, 3, H, W] -> {"0": [B, 128, H / 8, W / 8]}."""
+        eighth = self.eighth(self.quarter(self.stem(pixels)))
+        deep = self.lateral_sixteenth(self.sixteenth(eighth))
+        lateral = self.lateral_eighth(eighth)
+        merged = lateral + functional.interpolate(deep, size=lateral.shape[-2:], mode="nearest")
+        return {"0": self.merge(merged)}
+
+
+def _stage(in_channels: int, channels: int, *, blocks: int) -> nn.Sequential:
+    layers = [ResidualBlock(in_channels, channels, stride=2)]
+    layers += [ResidualBlock(channels, channels, stride=1) for _ in range(blocks - 1)]
+    return nn.Sequential(*layers)
+
+
+def body_of_resnet(backbone: Backbone) -> nn.Module:
+    """Return the part that torchvision's classification weights fit (a ResNet without its classifier)."""
+    body: nn.Module = backbone.body.body  # type: ignore[assignment]  # BackboneWithFPN keeps the ResNet there
+    assert not isinstance(backbone.body, SmallResNet)
+    return body
+
+
+def padded_size(sizes_hw: list[tuple[int, int]]) -> tuple[int, int]:
+    """Return the smallest common size that holds all images and divides by every stride."""
+    largest = torch.tensor(sizes_hw).amax(dim=0)
+    height, width = ((largest + SIZE_DIVISOR - 1) // SIZE_DIVISOR * SIZE_DIVISOR).tolist()
+    return int(height), int(width)
