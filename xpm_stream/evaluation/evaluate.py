@@ -1,0 +1,160 @@
+"""Run a detector over annotated images and judge it in both settings; images go through it once."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Final
+
+from xpm_stream.config.schema import EvaluationConfig
+from xpm_stream.errors import DataError
+from xpm_stream.evaluation.detector import (
+    BoxProposer,
+    DetectionResult,
+    Detector,
+    Image,
+    ImageDetections,
+    ProposalResult,
+)
+from xpm_stream.evaluation.instance_ap import InstanceScores, Scores, Split, score_instances
+from xpm_stream.evaluation.proposal_recall import ProposalRecall, proposal_recall
+from xpm_stream.evaluation.truth import GroundTruth
+from xpm_stream.monitoring.summary import ModelScores, SplitScores
+
+_CONSTRAINED: Final[tuple[Split, Split]] = ("base", "target")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EvaluationReport:
+    """Everything one evaluation of one model says."""
+
+    constrained: Mapping[Split, InstanceScores]  # base and target; a split without images is absent
+    generalized: InstanceScores
+    proposals: Mapping[str, ProposalRecall]  # empty where the detector cannot propose
+    absent_classes: Sequence[str]  # of the split, but no category of the annotations: not evaluated
+    num_images: int
+    seconds: float
+
+    def model_scores(self, *, checkpoint: str, promotion: int | None = None, step: int | None = None) -> ModelScores:
+        """Return the figures that summary.json and the final table keep, in percent."""
+        return ModelScores(
+            checkpoint=checkpoint,
+            promotion=promotion,
+            step=step,
+            num_images=self.num_images,
+            constrained={name: _percent(scores.by_split[name]) for name, scores in self.constrained.items()},
+            generalized={name: _percent(scores) for name, scores in self.generalized.by_split.items()},
+            proposal_recall={
+                name: {str(budget): _points(share) for budget, share in recall.at.items()}
+                for name, recall in self.proposals.items()
+            },
+        )
+
+
+def evaluate_model(
+    detector: Detector,
+    *,
+    truth: GroundTruth,
+    read_image: Callable[[int], Image],
+    base: Sequence[str],
+    target: Sequence[str],
+    config: EvaluationConfig,
+    on_progress: Callable[[int, int], None] | None = None,
+) -> EvaluationReport:
+    """Judge `detector` on the images of `truth` that contain a base or target class, constrained and generalized.
+
+    `read_image` returns the pixels of an image id, H x W x 3 RGB; `on_progress` hears (images done, images in all).
+
+    Raises:
+        DataError: no image contains any of the classes, or the detector's answer does not fit the question.
+    """
+    started = time.monotonic()
+    everything = [*dict.fromkeys([*base, *target])]
+    image_ids = truth.images_with(everything)
+    if config.max_images:
+        image_ids = image_ids[: config.max_images]
+    if not image_ids:
+        raise DataError(f"{truth.source}: no image contains any base or target class; check data.split")
+    judged = truth.subset(image_ids)
+    splits: dict[Split, list[str]] = {
+        "base": truth.known_classes(base),
+        "target": truth.known_classes(target),
+        "all": truth.known_classes(everything),
+    }
+    asked = [split for split in splits if split == "all" or judged.images_with(splits[split])]
+    results: dict[Split, list[DetectionResult]] = {split: [] for split in asked}
+    proposals: list[ProposalResult] = []
+    for batch in _batches(image_ids, size=config.batch_images):
+        images = [read_image(image_id) for image_id in batch]
+        answers = _ask(detector, images, vocabularies=[splits[split] for split in asked])
+        for split, answer in zip(asked, answers, strict=True):
+            results[split].extend(_result(image_id, found) for image_id, found in zip(batch, answer, strict=True))
+        if isinstance(detector, BoxProposer):
+            boxes = zip(batch, detector.propose_boxes(images), strict=True)
+            proposals.extend(ProposalResult(image_id=image_id, boxes_xyxy=found) for image_id, found in boxes)
+        if on_progress is not None:
+            on_progress(image_ids.index(batch[-1]) + 1, len(image_ids))
+    limit = config.max_detections
+    return EvaluationReport(
+        constrained={
+            split: score_instances(
+                results[split],
+                truth=judged,
+                setting="constrained",
+                splits={split: splits[split]},
+                max_detections=limit,
+            )
+            for split in _CONSTRAINED
+            if split in asked
+        },
+        generalized=score_instances(
+            results["all"], truth=judged, setting="generalized", splits=splits, max_detections=limit
+        ),
+        proposals=proposal_recall(proposals, truth=judged, splits=splits) if proposals else {},
+        absent_classes=[name for name in everything if name not in truth.category_ids],
+        num_images=len(image_ids),
+        seconds=time.monotonic() - started,
+    )
+
+
+def _batches(image_ids: Sequence[int], *, size: int) -> Iterator[Sequence[int]]:
+    for start in range(0, len(image_ids), size):
+        yield image_ids[start : start + size]
+
+
+def _ask(
+    detector: Detector, images: Sequence[Image], *, vocabularies: Sequence[Sequence[str]]
+) -> Sequence[Sequence[ImageDetections]]:
+    answers = detector.detect(images, vocabularies)
+    shape = [len(answer) for answer in answers]
+    if shape != [len(images)] * len(vocabularies):
+        raise DataError(
+            f"the detector was asked {len(vocabularies)} vocabularies of {len(images)} images "
+            f"and answered lists of {shape}; it must answer one list for each vocabulary, one item for each image"
+        )
+    return answers
+
+
+def _result(image_id: int, found: ImageDetections) -> DetectionResult:
+    return DetectionResult(
+        image_id=image_id,
+        boxes_xyxy=found.boxes_xyxy,
+        scores=found.scores,
+        class_names=found.class_names,
+        masks=found.masks,
+    )
+
+
+def _percent(scores: Scores) -> SplitScores:
+    return SplitScores(
+        mask_ap50=_points(scores.mask.ap50),
+        box_ap50=_points(scores.box.ap50),
+        mask_ap=_points(scores.mask.ap),
+        box_ap=_points(scores.box.ap),
+        num_instances=scores.num_instances,
+    )
+
+
+def _points(share: float | None) -> float | None:
+    return None if share is None else 100.0 * share
