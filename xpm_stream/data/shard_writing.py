@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 import json
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO
@@ -16,7 +17,7 @@ from xpm_stream.data.storage import locate
 from xpm_stream.errors import DataError, ShardError
 
 IMAGE_EXTENSIONS = ("jpg", "jpeg", "png", "webp")
-_KEY = re.compile(r"[^./\s][^./\s]*")
+_KEY = re.compile(r"[^./\s]+")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -40,9 +41,9 @@ def write_caption_shards(
 ) -> list[str]:
     """Write samples to `<prefix>000000.tar`, ... and return the shards' URLs in order.
 
-    Each sample is KEY.<ext>, KEY.txt (one caption a line) and KEY.json (`captions` and the metadata). A shard takes its name
-    when it is whole, and `<shard>_stats.json` beside it, as img2dataset writes it, says that it is. The same
-    samples give the same bytes.
+    Each sample is KEY.<ext>, KEY.txt (one caption a line) and KEY.json (`captions` and the metadata). A shard takes
+    its name when it is whole, and `<shard>_stats.json` beside it, as img2dataset writes it, says that it is. The
+    same samples give the same bytes.
 
     Args:
         samples: in the order to be written; consumed as a stream, one shard open at a time.
@@ -63,10 +64,12 @@ def write_caption_shards(
     _clear_earlier_shards(filesystem, folder, prefix, overwrite=overwrite)
     urls: list[str] = []
     stream = iter(samples)
-    while batch := list(itertools.islice(stream, samples_per_shard)):
+    for first in stream:
         stem = f"{folder}/{prefix}{len(urls):06d}"
-        _write_shard(filesystem, f"{stem}.tar", batch)
-        _write_stats(filesystem, f"{stem}_stats.json", len(batch))
+        count = _write_shard(
+            filesystem, f"{stem}.tar", itertools.chain([first], itertools.islice(stream, samples_per_shard - 1))
+        )
+        _write_stats(filesystem, f"{stem}_stats.json", count)
         urls.append(str(filesystem.unstrip_protocol(f"{stem}.tar")))
     return urls
 
@@ -84,20 +87,32 @@ def _clear_earlier_shards(filesystem: AbstractFileSystem, folder: str, prefix: s
         filesystem.rm_file(name)
 
 
-def _write_shard(filesystem: AbstractFileSystem, path: str, samples: Sequence[CaptionSample]) -> None:
+def _write_shard(filesystem: AbstractFileSystem, path: str, samples: Iterable[CaptionSample]) -> int:
     partial = f"{path}.partial"
-    with filesystem.open(partial, "wb") as stream:
-        _write_tar(stream, samples)
+    with contextlib.ExitStack() as undo:
+        undo.callback(_discard, filesystem, partial)
+        with filesystem.open(partial, "wb") as stream:
+            count = _write_tar(stream, samples)
+        undo.pop_all()
     filesystem.mv(partial, path)
+    return count
 
 
-def _write_tar(stream: IO[bytes], samples: Sequence[CaptionSample]) -> None:
+def _discard(filesystem: AbstractFileSystem, path: str) -> None:
+    if filesystem.exists(path):
+        filesystem.rm_file(path)
+
+
+def _write_tar(stream: IO[bytes], samples: Iterable[CaptionSample]) -> int:
     # Imported here: webdataset imports torch, and everything in data/ must start without it.
     from webdataset import TarWriter
 
+    count = 0
     with TarWriter(stream, encoder=False, mtime=0.0) as writer:
         for sample in samples:
             writer.write(_members(sample))
+            count += 1
+    return count
 
 
 def _members(sample: CaptionSample) -> dict[str, str | bytes]:
