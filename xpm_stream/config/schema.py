@@ -10,6 +10,8 @@ Fraction = Annotated[float, Field(ge=0.0, le=1.0)]
 Positive = Annotated[int, Field(ge=1)]
 NonNegative = Annotated[int, Field(ge=0)]
 Seconds = Annotated[float, Field(gt=0.0)]
+# Of convolutions and matrix products; auto: bf16 where the machine computes it fast, else fp32.
+Precision = Literal["auto", "fp32", "bf16"]
 
 
 class Section(BaseModel):
@@ -150,9 +152,7 @@ class LabelerConfig(Section):
     workers: Positive = Field(1, description="labeler processes that `up` starts")
     batch_images: Positive = 8
     teacher_poll_s: Seconds = Field(2.0, description="how often the promotion log is looked at")
-    precision: Literal["auto", "fp32", "bf16"] = Field(
-        "fp32", description="of convolutions and products, labelling included; auto: bf16 where the machine computes it fast"
-    )
+    precision: Precision = "fp32"
     device: str = Field("auto", description="auto, cpu, cuda, cuda:N")
     threads: NonNegative = Field(0, description="CPU threads of torch; 0: its default")
 
@@ -167,9 +167,7 @@ class TrainerConfig(Section):
     checkpoint_every_steps: Positive = 500
     keep_checkpoints: Annotated[int, Field(ge=2)] = Field(3, description="resume checkpoints kept")
     max_teacher_lag: NonNegative = Field(2, description="labels this many promotions behind are relabelled, counted at train time")
-    precision: Literal["auto", "fp32", "bf16"] = Field(
-        "fp32", description="of convolutions and products, labelling included; auto: bf16 where the machine computes it fast"
-    )
+    precision: Precision = "fp32"
     device: str = Field("auto", description="auto, cpu, cuda, cuda:N")
     threads: NonNegative = Field(0, description="CPU threads of torch; 0: its default")
     stall_timeout_s: Seconds = Field(600.0, description="no progress for this long: say where, and exit non-zero")
@@ -203,9 +201,7 @@ class EvaluationConfig(Section):
 
     batch_images: Positive = 8
     max_images: NonNegative = Field(0, description="0: all")
-    precision: Literal["auto", "fp32", "bf16"] = Field(
-        "fp32", description="of convolutions and products, labelling included; auto: bf16 where the machine computes it fast"
-    )
+    precision: Precision = "fp32"
     score_threshold: Fraction = 0.05
     nms_iou: Fraction = 0.5
     max_detections: Positive = 100

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Literal
-
 import torch
 
+from xpm_stream.config.schema import Precision
 from xpm_stream.errors import ConfigError
 
 
@@ -28,6 +27,18 @@ def choose_device(name: str, *, threads: int = 0) -> torch.device:
     return device
 
 
-def autocast(device: torch.device, *, precision: Literal["fp32", "bf16"]) -> torch.autocast:
-    """Return the autocast context of a precision; losses and norms stay in fp32 inside it."""
-    return torch.autocast(device.type, dtype=torch.bfloat16, enabled=precision == "bf16")
+def autocast(device: torch.device, *, precision: Precision) -> torch.autocast:
+    """Return the autocast context of a precision; losses and norms stay in fp32 inside it.
+
+    `auto` is bf16 where the machine computes it fast, else fp32.
+    """
+    bf16 = computes_bf16_fast(device) if precision == "auto" else precision == "bf16"
+    return torch.autocast(device.type, dtype=torch.bfloat16, enabled=bf16)
+
+
+def computes_bf16_fast(device: torch.device) -> bool:
+    """Whether bf16 is in hardware: CUDA from Ampere on, CPUs with AVX512-BF16 or AMX; emulation is slower than fp32."""
+    if device.type == "cuda":
+        return torch.cuda.get_device_capability(device) >= (8, 0)
+    capabilities = torch.cpu.get_capabilities()
+    return device.type == "cpu" and bool(capabilities.get("avx512_bf16") or capabilities.get("amx_bf16"))
