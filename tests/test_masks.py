@@ -14,6 +14,7 @@ from xpm_stream.masks import (
     flip_mask_bits_horizontally,
     pack_mask_bits,
     paste_roi_mask,
+    paste_to_rles,
     rle_area,
     sample_roi_grid,
     segmentation_to_rle,
@@ -122,6 +123,15 @@ def test_rle_round_trips_and_knows_its_area(mask):
     assert rle["size"] == list(mask.shape)
     assert np.array_equal(decode_rle(rle), mask)
     assert rle_area(rle) == mask.sum()
+
+
+def test_pasted_detections_become_one_rle_each_and_none_is_fine():
+    grids = np.stack([np.ones((28, 28)), np.zeros((28, 28))])
+    rles = paste_to_rles(grids, np.array([[1.0, 1, 4, 5], [1, 1, 4, 5]]), height=8, width=9)
+    assert [rle_area(rle) for rle in rles] == [12, 0]
+    assert paste_to_rles(np.zeros((0, 28, 28)), np.zeros((0, 4)), height=8, width=9) == []
+    with pytest.raises(DataError, match="2 mask grids and 1 boxes"):
+        paste_to_rles(grids, np.zeros((1, 4)), height=8, width=9)
 
 
 def test_every_coco_segmentation_form_becomes_the_same_rle():

@@ -148,6 +148,20 @@ def encode_rle(mask: npt.NDArray[Any]) -> CocoRle:
     return {"size": [int(side) for side in encoded["size"]], "counts": encoded["counts"].decode("ascii")}
 
 
+def paste_to_rles(
+    grids: npt.NDArray[Any], boxes_xyxy: npt.NDArray[np.floating[Any]], *, height: int, width: int
+) -> list[CocoRle]:
+    """Paste N RoI grids of probabilities [N, g, g] over their boxes [N, 4]; N may be 0.
+
+    Raises:
+        DataError: the two differ in number.
+    """
+    if len(grids) != len(boxes_xyxy):
+        raise DataError(f"{len(grids)} mask grids and {len(boxes_xyxy)} boxes do not pair up")
+    pairs = zip(grids, boxes_xyxy, strict=True)
+    return [encode_rle(paste_roi_mask(grid, box, height=height, width=width)) for grid, box in pairs]
+
+
 def decode_rle(rle: CocoRle) -> npt.NDArray[np.uint8]:
     """Return the mask of 0 and 1 [height, width] that a COCO RLE holds."""
     decoded: npt.NDArray[np.uint8] = coco_mask.decode(rle)

@@ -31,7 +31,7 @@ class EvaluationReport:
 
     constrained: Mapping[Split, InstanceScores]  # base and target; a split without images is absent
     generalized: InstanceScores
-    proposals: Mapping[str, ProposalRecall]  # empty where the detector cannot propose
+    proposals: Mapping[Split, ProposalRecall]  # empty where the detector cannot propose
     absent_classes: Sequence[str]  # of the split, but no category of the annotations: not evaluated
     num_images: int
     seconds: float
@@ -46,7 +46,7 @@ class EvaluationReport:
             constrained={name: _percent(scores.by_split[name]) for name, scores in self.constrained.items()},
             generalized={name: _percent(scores) for name, scores in self.generalized.by_split.items()},
             proposal_recall={
-                name: {str(budget): _points(share) for budget, share in recall.at.items()}
+                str(name): {str(budget): _points(share) for budget, share in recall.at.items()}
                 for name, recall in self.proposals.items()
             },
         )

@@ -12,6 +12,7 @@ from pycocotools import mask as coco_mask
 
 from xpm_stream.errors import DataError
 from xpm_stream.evaluation.detector import ProposalResult
+from xpm_stream.evaluation.instance_ap import Split
 from xpm_stream.evaluation.truth import GroundTruth, boxes_xywh, xyxy_to_xywh
 
 DEFAULT_BUDGETS: Final = (10, 100, 300)
@@ -30,10 +31,10 @@ def proposal_recall(
     proposals: Sequence[ProposalResult],
     *,
     truth: GroundTruth,
-    splits: Mapping[str, Sequence[str]],
+    splits: Mapping[Split, Sequence[str]],
     budgets: Sequence[int] = DEFAULT_BUDGETS,
     iou_threshold: float = 0.5,
-) -> dict[str, ProposalRecall]:
+) -> dict[Split, ProposalRecall]:
     """Return for each split the recall at each budget, as COCOeval's recall with `useCats = 0` and that `maxDets`.
 
     In order of rank each proposal takes the object it overlaps best among those not yet taken; crowds are no objects.
@@ -44,7 +45,7 @@ def proposal_recall(
     """
     if len({result.image_id for result in proposals}) != len(proposals):
         raise DataError("an image has two proposal results; pass one for each image")
-    ranks: dict[str, list[npt.NDArray[np.int64]]] = {split: [] for split in splits}
+    ranks: dict[Split, list[npt.NDArray[np.int64]]] = {split: [] for split in splits}
     for result in proposals:
         boxes = xyxy_to_xywh(result.boxes_xyxy[: max(budgets)])
         for split, names in splits.items():

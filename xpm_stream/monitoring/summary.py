@@ -154,7 +154,8 @@ def read_summary(path: str | Path) -> RunSummary:
         raise DataError(f"{path} is not a run summary: {error}") from error
     if summary.schema_version > SUMMARY_SCHEMA_VERSION:
         raise DataError(
-            f"{path} has schema {summary.schema_version}, this xpm-stream reads up to {SUMMARY_SCHEMA_VERSION}; upgrade it"
+            f"{path} has schema {summary.schema_version}, this xpm-stream reads up to {SUMMARY_SCHEMA_VERSION}: "
+            "read it with the version that wrote it"
         )
     return summary
 
