@@ -52,10 +52,13 @@ class StandardisedReliability:
         mean, std = self._moments(word)
         return 0.5 * (1.0 + math.erf((log_probability - mean) / (std * math.sqrt(2.0))))
 
-    def reset(self) -> None:
-        """Forget everything: another teacher has other log probabilities."""
-        self._words.clear()
-        self._all = WordStatistics()
+    def soften(self, *, keep_count: float = 4.0) -> None:
+        """Let each word's past weigh no more than `keep_count` labels: another teacher has other log probabilities."""
+        for statistics in self._words.values():
+            if statistics.count > keep_count:
+                statistics.squares *= keep_count / statistics.count
+                statistics.count = keep_count
+        self._all = _pool(self._words.values())
 
     def state(self) -> dict[str, Any]:
         """Return a JSON-able state: three floats a word."""

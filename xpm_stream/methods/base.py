@@ -52,6 +52,17 @@ class Method(Protocol):
         """The network this process labels with (labeler) or trains (trainer)."""
         ...
 
+    def load_starting_weights(self) -> None:
+        """Load what `model.weights` names into a fresh network; call it only where a first teacher starts from nothing.
+
+        Apart from the constructor, so that labelers and resumed trainers, whose weights come from checkpoints, never
+        fetch anything.
+
+        Raises:
+            ConfigError: the weights cannot be found, fetched or fitted.
+        """
+        ...
+
     def label(self, images: Sequence[CaptionImage]) -> list[Annotation]:
         """Pseudo-label images with the network as it is; one annotation for each image, in order."""
         ...
@@ -67,7 +78,9 @@ class Method(Protocol):
         ...
 
     def losses(self, batch: Batch) -> dict[str, Tensor]:
-        """Return the named scalar losses of one step; their sum is minimised.
+        """Return the named scalar losses of one step, with their graph; their sum is minimised.
+
+        Switches the network to training mode and moves the batch to its device; the caller chooses autocast.
 
         Raises:
             TrainingError: a loss is not finite.

@@ -39,7 +39,10 @@ class MaskHead(nn.Module):
         super().__init__()
         layers: list[nn.Module] = []
         for index in range(num_convs):
-            layers += [nn.Conv2d(in_channels if index == 0 else channels, channels, 3, padding=1), nn.ReLU(inplace=True)]
+            layers += [
+                nn.Conv2d(in_channels if index == 0 else channels, channels, 3, padding=1),
+                nn.ReLU(inplace=True),
+            ]
         self.convs = nn.Sequential(*layers)
         self.upsample = nn.ConvTranspose2d(channels, channels, 2, stride=2)
         self.mask = nn.Conv2d(channels, 1, 1)

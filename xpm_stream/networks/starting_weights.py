@@ -33,7 +33,9 @@ def load_resnet_weights(body: nn.Module, weights: str, *, backbone: str) -> None
     missing = [name for name in result.missing_keys if not name.endswith("num_batches_tracked")]
     if missing or result.unexpected_keys:
         strange = ", ".join([*missing, *result.unexpected_keys][:5])
-        raise ConfigError(f"model.weights {weights!r} do not fit model.backbone {backbone!r}; first differences: {strange}")
+        raise ConfigError(
+            f"model.weights {weights!r} do not fit model.backbone {backbone!r}; first differences: {strange}"
+        )
 
 
 def _read_file(path: Path) -> dict[str, Tensor]:
