@@ -2,12 +2,25 @@
 
 from __future__ import annotations
 
+import logging
+import os
+import re
+import sys
 from pathlib import Path
-from typing import Literal
+from typing import Any, Final, Literal
 
 import structlog
 
+from xpm_stream.errors import ConfigError
+
 Level = Literal["debug", "info", "warning", "error"]
+
+# Everything up to the last @ before a space or quote: passwords may hold / and @ unescaped.
+_URL_PASSWORD: Final = re.compile(r"(\w://[^\s:@/\"'?#]*:)[^\s\"']+@")
+_FIELD_PASSWORD: Final = re.compile(
+    r"""(?ix) ( (?:[a-z0-9_.-]*(?:password|passwd|secret|token|authorization|requirepass)) ["']? \s* [=:\s] \s* )
+        (?: "[^"]*" | '[^']*' | (?!\*\*\*) [^\s,;&"'}\])]+ )"""
+)
 
 
 def configure_logging(
@@ -26,9 +39,91 @@ def configure_logging(
     Raises:
         ConfigError: the log file cannot be opened.
     """
-    raise NotImplementedError
+    if console == "auto":
+        console = "human" if sys.stderr.isatty() else "json"
+    shared = _shared_processors(role)
+    handlers: list[logging.Handler] = []
+    if console != "off":
+        handler = logging.StreamHandler(sys.stderr)
+        handler.setFormatter(_formatter(shared, human=console == "human"))
+        handlers.append(handler)
+    if run_folder is not None:
+        handlers.append(_file_handler(Path(run_folder), role, _formatter(shared, human=False)))
+    root = logging.getLogger()
+    for old in list(root.handlers):
+        root.removeHandler(old)
+        old.close()
+    for new in handlers or [logging.NullHandler()]:
+        root.addHandler(new)
+    root.setLevel(level.upper())
+    logging.captureWarnings(True)
+    structlog.configure(
+        processors=[
+            structlog.stdlib.filter_by_level,
+            *shared,
+            structlog.stdlib.ProcessorFormatter.wrap_for_formatter,
+        ],
+        wrapper_class=structlog.stdlib.BoundLogger,
+        logger_factory=structlog.stdlib.LoggerFactory(),
+        cache_logger_on_first_use=False,
+    )
+    logger: structlog.stdlib.BoundLogger = structlog.stdlib.get_logger("xpm_stream")
+    return logger
 
 
 def mask_secrets(text: str) -> str:
     """Return `text` with the passwords of URLs and of `password=`-like fields replaced by `***`."""
-    raise NotImplementedError
+    return _FIELD_PASSWORD.sub(r"\1***", _URL_PASSWORD.sub(r"\1***@", text))
+
+
+class _MaskingFormatter(structlog.stdlib.ProcessorFormatter):
+    """Masks the finished line, so that no way into it is forgotten: fields, messages, exceptions."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        return mask_secrets(super().format(record))
+
+
+def _shared_processors(role: str) -> list[structlog.typing.Processor]:
+    pid = os.getpid()
+
+    def add_process(_logger: Any, _method: str, event: structlog.typing.EventDict) -> structlog.typing.EventDict:
+        return {"role": role, "pid": pid, **event}
+
+    return [
+        structlog.contextvars.merge_contextvars,
+        structlog.stdlib.add_log_level,
+        structlog.stdlib.add_logger_name,
+        structlog.stdlib.PositionalArgumentsFormatter(),
+        structlog.processors.TimeStamper(fmt="iso", utc=True),
+        add_process,
+    ]
+
+
+def _formatter(shared: list[structlog.typing.Processor], *, human: bool) -> logging.Formatter:
+    # Tracebacks without local variables: those would hold passwords that no pattern finds.
+    render: list[structlog.typing.Processor]
+    if human:
+        render = [
+            structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty(), exception_formatter=structlog.dev.plain_traceback)
+        ]
+    else:
+        render = [
+            structlog.processors.format_exc_info,
+            structlog.processors.EventRenamer("message"),
+            structlog.processors.JSONRenderer(sort_keys=False),
+        ]
+    return _MaskingFormatter(
+        foreign_pre_chain=shared,
+        processors=[structlog.stdlib.ProcessorFormatter.remove_processors_meta, *render],
+    )
+
+
+def _file_handler(run_folder: Path, role: str, formatter: logging.Formatter) -> logging.Handler:
+    path = run_folder / "logs" / f"{role}.jsonl"
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        handler = logging.FileHandler(path, encoding="utf-8")
+    except OSError as error:
+        raise ConfigError(f"cannot open log file {path}: {error.strerror or error}") from error
+    handler.setFormatter(formatter)
+    return handler

@@ -1,0 +1,156 @@
+"""The registry's files in an object store (S3, GCS, or fsspec's memory): a conditional put creates."""
+
+from __future__ import annotations
+
+import contextlib
+import threading
+import uuid
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, Final
+
+from fsspec import AbstractFileSystem
+
+from xpm_stream.errors import RegistryError
+from xpm_stream.registry.store import FileDigest, digest_of, digest_of_file
+
+# fsspec's memory filesystem is one dictionary of this process and looks before it writes: this makes it one step.
+_MEMORY_LOCK: Final = threading.Lock()
+
+
+class ObjectStore:
+    """Files below a prefix of an fsspec filesystem. Objects appear whole and durable by themselves."""
+
+    def __init__(self, filesystem: AbstractFileSystem, *, root: str, url: str, can_create: bool) -> None:
+        self._fs: Any = filesystem
+        self._root = root.rstrip("/")
+        self._url = url
+        self._can_create = can_create
+        self._proven = False
+        self._lock: contextlib.AbstractContextManager[Any] = contextlib.nullcontext()
+        if "memory" in filesystem.protocol:
+            self._lock, self._proven = _MEMORY_LOCK, True
+
+    @property
+    def url(self) -> str:
+        """The URL, without credentials."""
+        return self._url
+
+    def create(self, path: str, data: bytes) -> None:
+        """Create an object unless there is one."""
+        self._require_atomic_create()
+        self._put_new(path, data)
+
+    def read(self, path: str) -> bytes:
+        """Return an object's bytes."""
+        data: bytes = self._fs.cat_file(self._full(path))
+        return data
+
+    def fetch(self, path: str, target: Path) -> None:
+        """Download an object."""
+        self._fs.get_file(self._full(path), str(target))
+
+    def names(self, folder: str) -> list[str]:
+        """Sorted names of what lies directly in `folder`."""
+        try:
+            with self._lock:
+                paths = self._fs.ls(self._full(folder), detail=False)
+        except FileNotFoundError:
+            return []
+        names = {path.rstrip("/").rsplit("/", 1)[-1] for path in paths}
+        return sorted(name for name in names if name and not name.startswith("."))
+
+    @contextlib.contextmanager
+    def draft(self, folder: str) -> Iterator[ObjectDraft]:
+        """Begin a folder in place: readers look for its last file first, so it is not there before that one."""
+        self._require_atomic_create()
+        draft = ObjectDraft(self, folder)
+        try:
+            yield draft
+        finally:
+            draft.discard_unpublished()
+
+    def delete_folder(self, folder: str, *, first: str) -> None:
+        """Delete `first`, then the rest; half an upload, which has no `first`, too."""
+        names = self.names(folder)
+        if not names:
+            raise FileNotFoundError(self._full(folder))
+        for name in sorted(names, key=lambda name: name != first):
+            self.delete(f"{folder}/{name}")
+
+    def put_new(self, path: str, content: bytes | Path) -> FileDigest:
+        """Create one object from bytes or a local file."""
+        if isinstance(content, Path) and "memory" not in self._fs.protocol:
+            with _conflicts_as_exists():
+                self._fs.put_file(str(content), self._full(path), mode="create")
+            return digest_of_file(content)
+        data = content if isinstance(content, bytes) else content.read_bytes()
+        self._put_new(path, data)
+        return digest_of(data)
+
+    def delete(self, path: str) -> None:
+        """Delete one object, if it is still there."""
+        with contextlib.suppress(FileNotFoundError):
+            self._fs.rm_file(self._full(path))
+
+    def _put_new(self, path: str, data: bytes) -> None:
+        with self._lock, _conflicts_as_exists():
+            self._fs.pipe_file(self._full(path), data, mode="create")
+
+    def _require_atomic_create(self) -> None:
+        """Servers that speak S3 may ignore the condition and overwrite: prove once that this one keeps it."""
+        if self._can_create and not self._proven:
+            probe = f".probe-{uuid.uuid4().hex}"
+            self._put_new(probe, b"first")
+            try:
+                self._put_new(probe, b"second")
+            except FileExistsError:
+                self._proven = True
+            finally:
+                self._fs.rm_file(self._full(probe))
+        if not self._proven:
+            raise RegistryError(
+                f"{self._url} cannot create a file only if it is absent, so two promoters could both win; "
+                "set registry.url to a local folder, or to s3:// or gs:// on a server with conditional writes"
+            )
+
+    def _full(self, path: str) -> str:
+        return f"{self._root}/{path}"
+
+
+class ObjectDraft:
+    """Objects of a folder whose last one is still missing."""
+
+    def __init__(self, store: ObjectStore, folder: str) -> None:
+        self._store = store
+        self._folder = folder
+        self._written: list[str] = []
+
+    def put(self, name: str, content: bytes | Path) -> FileDigest:
+        """Upload one file; it must be new, so that nobody's published file is overwritten."""
+        path = f"{self._folder}/{name}"
+        digest = self._store.put_new(path, content)
+        self._written.append(path)
+        return digest
+
+    def publish(self, name: str, content: bytes) -> None:
+        """Upload the last file, which makes the folder count."""
+        self._store.create(f"{self._folder}/{name}", content)
+        self._written.clear()
+
+    def discard_unpublished(self) -> None:
+        """Delete what was uploaded if the folder was not published."""
+        for path in self._written:
+            self._store.delete(path)
+
+
+@contextlib.contextmanager
+def _conflicts_as_exists() -> Iterator[None]:
+    """Turn a failed condition into FileExistsError, for servers that do not name the condition in their answer."""
+    try:
+        yield
+    except OSError as error:
+        answer = getattr(error.__cause__, "response", None) or {}
+        if answer.get("Error", {}).get("Code") in ("PreconditionFailed", "ConditionalRequestConflict", "412", "409"):
+            raise FileExistsError(str(error)) from error
+        raise
