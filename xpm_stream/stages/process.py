@@ -17,6 +17,7 @@ from xpm_stream.config import RunConfig
 from xpm_stream.label_queue import LabelQueue, connect
 from xpm_stream.monitoring.logs import configure_logging
 from xpm_stream.monitoring.metrics import Metrics
+from xpm_stream.monitoring.metrics import Role as RoleKind
 from xpm_stream.monitoring.serving import Health, serve_metrics
 from xpm_stream.registry.checkpoints import CheckpointStore
 from xpm_stream.registry.promotion_log import PromotionLog
@@ -43,7 +44,7 @@ class Role:
 
 
 @contextmanager
-def role_process(name: str, *, config: RunConfig, port_offset: int = 0) -> Iterator[Role]:
+def role_process(name: str, *, kind: RoleKind, config: RunConfig, port_offset: int = 0) -> Iterator[Role]:
     """Set a role's process up and take it down again, whatever happens in between.
 
     SIGTERM and SIGINT set `stop`: the role ends its batch, gives back what it holds, and leaves. A second SIGINT
@@ -55,7 +56,7 @@ def role_process(name: str, *, config: RunConfig, port_offset: int = 0) -> Itera
         log = configure_logging(name, run_folder=folder.root)
         stop = threading.Event()
         stack.enter_context(_stop_on_signals(stop))
-        metrics = Metrics(name.partition("-")[0])
+        metrics = Metrics(kind)
         role = Role(
             name=name,
             config=config,
@@ -90,7 +91,7 @@ def open_queue(role: Role) -> Iterator[LabelQueue]:
     """Connect a role to the run's label queue; the role is not ready while Redis does not answer."""
 
     def waiting(error: Exception, waited_s: float) -> None:
-        role.metrics.errors.labels(kind="redis_unavailable").inc()
+        role.metrics.count_error(error)
         role.log.warning("waiting for Redis", error=str(error), waited_s=round(waited_s, 1))
         role.watchdog.progress("waiting for Redis")
 

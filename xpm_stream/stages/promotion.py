@@ -18,7 +18,7 @@ _WEIGHTS = "model.safetensors"
 
 def run_promoter(config: RunConfig, *, exit_when_drained: bool = False) -> None:
     """Promote until told to stop; with `exit_when_drained`, candidates already proposed are judged first."""
-    with role_process("promoter", config=config, port_offset=1) as role:
+    with role_process("promoter", kind="promoter", config=config, port_offset=1) as role:
         promoter = Promoter(role)
         while not role.stop.is_set():
             promoter.judge_pending()
@@ -32,18 +32,20 @@ class Promoter:
 
     def __init__(self, role: Role) -> None:
         self._role = role
+        self._metrics = role.metrics.promoter
         self._has_champion = False
         role.unready.append(lambda: None if self._has_champion else "no teacher is promoted yet")
 
     def judge_pending(self) -> int:
         """Decide every pending candidate; return how many were decided."""
-        decided = 0
-        for candidate in self._role.promotions.pending_candidates():
-            decided += self._judge(candidate)
+        pending = self._role.promotions.pending_candidates()
+        self._metrics.candidates_pending.set(len(pending))
+        decided = sum(self._judge(candidate) for candidate in pending)
         champion = self._role.promotions.champion()
         if champion is not None:
             self._has_champion = True
-            self._role.metrics.champion_version.set(champion.number)
+            self._metrics.champion_version.set(champion.number)
+            self._metrics.last_promotion.set(champion.created_at_s)
         return decided
 
     def _judge(self, candidate: Candidate) -> bool:
@@ -54,10 +56,11 @@ class Promoter:
                 action, candidate=candidate.number, by=self._role.name, reasons=reasons, checks=checks
             )
         except PromotionConflict:  # another promoter was first: its decision stands
+            self._metrics.conflicts.inc()
             self._role.log.info("another promoter decided", candidate=candidate.number)
             return False
-        self._role.metrics.promotions.labels(outcome=action).inc()
-        self._role.metrics.promotion_seconds.observe(time.monotonic() - started)
+        self._metrics.decisions.labels(action).inc()
+        self._metrics.promotion_seconds.observe(time.monotonic() - started)
         self._role.log.info(
             action, number=entry.number, checkpoint=entry.checkpoint, step=entry.step, reasons=reasons
         )

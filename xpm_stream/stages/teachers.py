@@ -12,7 +12,7 @@ from xpm_stream.methods.base import Method
 from xpm_stream.records import TeacherVersion
 from xpm_stream.registry.checkpoints import CheckpointStore
 from xpm_stream.registry.promotion_log import PromotionEntry, PromotionLog
-from xpm_stream.stages.network_files import load_network
+from xpm_stream.stages.network_files import checkpoint_base_classes, load_network
 
 _RELOADS = 3  # a checkpoint may be pruned between reading the log and reading the files: look again
 
@@ -72,3 +72,11 @@ class TeacherFollower:
         revoked = self._promotions.revoked()
         kept = (e for e in self._promotions.entries() if e.action == "promote" and e.number not in revoked)
         return next(kept, None)
+
+
+def first_base_classes(checkpoints: CheckpointStore, promotions: PromotionLog) -> list[str] | None:
+    """Return the base classes of the champion, or none while nothing is promoted."""
+    champion = promotions.champion()
+    if champion is None:
+        return None
+    return checkpoint_base_classes(checkpoints.read(champion.checkpoint), name=champion.checkpoint)

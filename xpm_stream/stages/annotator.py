@@ -1,0 +1,89 @@
+"""A labeler's teacher: waits for the first, follows the newest, and turns images into label messages."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+
+import torch
+
+from xpm_stream.methods import find_method
+from xpm_stream.methods.base import CaptionImage
+from xpm_stream.records import LabelMessage, SampleId
+from xpm_stream.stages.devices import autocast, choose_device
+from xpm_stream.stages.prepared_samples import Usable
+from xpm_stream.stages.process import Role
+from xpm_stream.stages.teachers import TeacherFollower, first_base_classes
+
+
+class Annotator:
+    """The newest promoted teacher, ready to label."""
+
+    @classmethod
+    def await_teacher(cls, role: Role) -> Annotator | None:
+        """Wait for the first promoted teacher; none if told to stop before."""
+        ready: list[Annotator] = []
+        role.unready.append(lambda: None if ready else "no teacher is loaded yet")
+        while not role.stop.is_set():
+            role.watchdog.progress("waiting for the first teacher")
+            base_classes = first_base_classes(role.checkpoints, role.promotions)
+            if base_classes is not None:
+                ready.append(cls(role, base_classes=base_classes))
+                return ready[0]
+            role.stop.wait(min(1.0, role.config.labeler.teacher_poll_s))
+        return None
+
+    def __init__(self, role: Role, *, base_classes: Sequence[str]) -> None:
+        config = role.config
+        self._config = config
+        self._metrics = role.metrics.labeler
+        self._device = choose_device(config.labeler.device, threads=config.labeler.threads)
+        self._method = find_method(config.method)(config, base_classes=base_classes)
+        self._method.network.to(self._device).eval()
+        self._follower = TeacherFollower(
+            self._method, config=config, checkpoints=role.checkpoints, promotions=role.promotions
+        )
+        self._follow()
+
+    def annotate(self, samples: Sequence[tuple[SampleId, Usable]]) -> list[LabelMessage]:
+        """Label samples with the teacher of this moment, one message for each, in order."""
+        if not samples:
+            return []
+        self._follow()
+        images = [
+            CaptionImage(sample=sample, pixels=usable.pixels, words=usable.words, captions=usable.captions)
+            for sample, usable in samples
+        ]
+        with (
+            torch.inference_mode(),
+            autocast(self._device, precision=self._config.labeler.precision),
+            self._metrics.label_seconds.time(),
+        ):
+            annotations = self._method.label(images)
+        teacher = self._follower.version
+        assert teacher is not None, "an annotator is made only when a teacher is promoted"
+        now = time.time()
+        return [
+            LabelMessage(
+                method=self._config.method,
+                sample=sample,
+                teacher=teacher,
+                image=usable.payload,
+                image_size_wh=(usable.pixels.shape[1], usable.pixels.shape[0]),
+                words=usable.words,
+                annotation=annotation,
+                labelled_at_s=now,
+                key=usable.key,
+            )
+            for (sample, usable), annotation in zip(samples, annotations, strict=True)
+        ]
+
+    def _follow(self) -> None:
+        started = time.monotonic()
+        if not self._follower.poll():
+            return
+        version, promoted_at_s = self._follower.version, self._follower.promoted_at_s
+        assert version is not None and promoted_at_s is not None
+        self._metrics.teacher_loads.inc()
+        self._metrics.teacher_load_seconds.observe(time.monotonic() - started)
+        self._metrics.use_teacher(version.promotion, promoted_at_s=promoted_at_s)

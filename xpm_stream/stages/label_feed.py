@@ -1,0 +1,152 @@
+"""Labels from the queue to training batches: read, admit, fetch, decode, collate. Runs in the trainer's loader thread."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import Any, Final
+
+import numpy as np
+
+from xpm_stream.config import RunConfig
+from xpm_stream.data.base_set import BaseImage
+from xpm_stream.data.images import ImageFetcher, decode_image
+from xpm_stream.errors import DataError, MessageError, SampleError
+from xpm_stream.label_queue import Delivery, LabelQueue
+from xpm_stream.methods.base import Batch, LabelledImage, Method
+from xpm_stream.records import LabelMessage
+from xpm_stream.stages.base_feed import BaseFeed
+from xpm_stream.stages.process import Role
+from xpm_stream.stages.sample_claims import SampleClaims
+
+_READ_BLOCK_MS: Final = 500
+_DECODERS: Final = 4  # PIL releases the GIL, so threads decode in parallel
+
+
+@dataclass(frozen=True, slots=True)
+class Admitted:
+    """A label whose image is here, claimed for training."""
+
+    delivery: Delivery
+    message: LabelMessage
+    image: LabelledImage
+
+
+@dataclass(frozen=True, slots=True)
+class TrainingItem:
+    """One step's worth of labels and base images, collated."""
+
+    admitted: list[Admitted]
+    base: list[BaseImage]
+    batch: Batch
+    feed_state: Mapping[str, Any]  # of the base feed, after this item
+    number: int
+
+
+@dataclass(frozen=True, slots=True)
+class Starved:
+    """No label came for a while; the trainer may want to checkpoint, or to end."""
+
+
+class LabelFeed:
+    """Endless training items; a Starved whenever the queue has nothing to give."""
+
+    def __init__(
+        self,
+        role: Role,
+        *,
+        queue: LabelQueue,
+        method: Method,
+        base_feed: BaseFeed | None,
+        claims: SampleClaims,
+        epoch: int,
+    ) -> None:
+        self._role = role
+        self._config: RunConfig = role.config
+        self._queue = queue
+        self._method = method
+        self._base_feed = base_feed
+        self._claims = claims
+        self._epoch = epoch
+        self._fetcher = ImageFetcher(max_bytes=self._config.data.max_image_bytes)
+        self._number = 0
+        self.duplicates: list[Delivery] = []  # acknowledged with the next checkpoint; appended here, taken by the trainer
+
+    def items(self) -> Iterator[TrainingItem | Starved]:
+        """Yield items; a smaller last one when the corpus is finished."""
+        wanted = self._config.trainer.batch_captions
+        waiting: list[Admitted] = []
+        with ThreadPoolExecutor(_DECODERS, thread_name_prefix="decode") as pool:
+            while True:
+                deliveries = self._queue.read(
+                    self._role.name, count=wanted - len(waiting), block_ms=_READ_BLOCK_MS
+                )
+                self._role.watchdog.progress("waiting for labels")
+                waiting += [item for item in pool.map(self._admit, deliveries) if item is not None]
+                if len(waiting) == wanted or (waiting and not deliveries and self._nothing_follows()):
+                    yield self.collate(waiting)
+                    waiting = []
+                elif not deliveries:
+                    yield Starved()
+
+    def collate(self, admitted: Sequence[Admitted]) -> TrainingItem:
+        """Make one training item of admitted labels and the next base images."""
+        base = self._base_feed.take(self._config.trainer.batch_base) if self._base_feed else []
+        return self.recollate(admitted, base=base)
+
+    def recollate(self, admitted: Sequence[Admitted], *, base: list[BaseImage]) -> TrainingItem:
+        """Make a training item of given labels and base images (some labels of an earlier item turned out stale)."""
+        rng = np.random.default_rng([self._config.seed, self._epoch, self._number])
+        batch = self._method.collate([item.image for item in admitted], base, rng=rng)
+        state = self._base_feed.state() if self._base_feed else {}
+        self._number += 1
+        return TrainingItem(list(admitted), base, batch, state, self._number)
+
+    def _admit(self, delivery: Delivery) -> Admitted | None:
+        message = delivery.message
+        if isinstance(message, MessageError):
+            self._bury(delivery, reason="message_invalid", detail=str(message))
+            return None
+        if not self._claims.claim(message.sample):
+            # Its first copy may not be in a durable checkpoint yet, so this one is kept until the next is.
+            self.duplicates.append(delivery)
+            self._role.metrics.trainer.duplicates_skipped.inc()
+            return None
+        try:
+            data = self._fetcher.fetch(message.image)
+            pixels = decode_image(data, max_pixels=self._config.data.max_image_pixels)
+        except SampleError as error:
+            self._give_up(delivery, message, reason=error.reason, detail=str(error))
+            return None
+        except DataError as error:
+            return self._try_later(delivery, message, error)
+        image = LabelledImage(
+            sample=message.sample, pixels=pixels, words=message.words, annotation=message.annotation
+        )
+        return Admitted(delivery, message, image)
+
+    def _try_later(self, delivery: Delivery, message: LabelMessage, error: DataError) -> None:
+        """The image's store did not give it: that may pass, so the label is tried again, but not for ever."""
+        self._role.metrics.count_error(error)
+        if delivery.attempts + 1 >= self._config.queue.max_attempts:
+            self._give_up(delivery, message, reason="image_unavailable", detail=str(error))
+            return
+        self._claims.release([message.sample])
+        self._queue.fail(delivery, reason="image_unavailable", detail=str(error))
+
+    def _give_up(self, delivery: Delivery, message: LabelMessage, *, reason: str, detail: str) -> None:
+        self._claims.release([message.sample])
+        self._bury(delivery, reason=reason, detail=detail)
+
+    def _bury(self, delivery: Delivery, *, reason: str, detail: str) -> None:
+        self._queue.dead_letter(delivery, reason=reason, detail=detail)
+        self._role.metrics.trainer.dead_letters.labels(reason).inc()
+        self._role.log.warning("dead letter", entry=delivery.entry_id, reason=reason, detail=detail)
+
+    def _nothing_follows(self) -> bool:
+        """Whether the corpus is finished but for what this trainer holds, so that a small last batch is right."""
+        stats = self._queue.stats()
+        undelivered = stats.unacked_labels - stats.delivered_labels
+        return not (undelivered or stats.relabels or stats.shards_pending or stats.shards_leased)
+

@@ -1,0 +1,228 @@
+"""The labeler: leases a shard, labels its samples with the newest teacher, and commits labels and cursor together."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from functools import partial
+from typing import Final
+
+from xpm_stream import crash_points
+from xpm_stream.config import RunConfig
+from xpm_stream.errors import LeaseLost, SampleError, ShardError
+from xpm_stream.label_queue import (
+    Capacity,
+    CommitBatch,
+    Cursor,
+    LabelQueue,
+    Lease,
+    Reject,
+    RelabelLease,
+    RelabelReject,
+)
+from xpm_stream.records import LabelMessage, SampleId
+from xpm_stream.stages.annotator import Annotator
+from xpm_stream.stages.prefetch import Prefetched
+from xpm_stream.stages.prepared_samples import Prepared, PreparedSample, SamplePreparer, ShardEnd, Usable
+from xpm_stream.stages.process import Role, open_queue, role_process
+from xpm_stream.stages.shard_registration import ShardRegistration
+
+_IDLE_S: Final = 0.5  # between two looks for work
+_MOST_SAMPLES_PER_COMMIT: Final = 64  # unusable samples cost little: do not wait for a full batch of usable ones
+
+
+def run_labeler(config: RunConfig, *, index: int = 0) -> None:
+    """Label until the corpus is finished or the process is told to stop; `index` numbers the labelers of a machine."""
+    name = f"labeler-{index}"
+    with (
+        role_process(name, kind="labeler", config=config, port_offset=2 + index) as role,
+        open_queue(role) as queue,
+    ):
+        annotator = Annotator.await_teacher(role)
+        if annotator is not None:
+            Labeler(role, queue=queue, annotator=annotator).run()
+
+
+class Labeler:
+    """One labeler worker."""
+
+    def __init__(self, role: Role, *, queue: LabelQueue, annotator: Annotator) -> None:
+        self._role = role
+        self._config = role.config
+        self._queue = queue
+        self._annotator = annotator
+        self._metrics = role.metrics.labeler
+        self._preparer = SamplePreparer(self._config.data, metrics=self._metrics)
+        self._registration = ShardRegistration(self._config.data, queue=queue)
+
+    def run(self) -> None:
+        """Work until nothing is left that could come, or until told to stop."""
+        while not self._role.stop.is_set():
+            self._role.watchdog.progress("looking for work")
+            self._registration.look()
+            if self._relabel() or self._label_next_shard():
+                continue
+            if not self._config.data.watch and self._queue.stats().drained:
+                self._role.log.info("corpus finished")
+                return
+            self._role.stop.wait(_IDLE_S)
+
+    # -- shards
+
+    def _label_next_shard(self) -> bool:
+        lease = self._queue.acquire(self._role.name)
+        if lease is None:
+            return False
+        self._metrics.leases_taken.inc()
+        crash_points.reach("labeler.after_lease")
+        self._role.log.info("shard taken", url=lease.shard.url, ordinal=lease.cursor.ordinal, token=lease.token)
+        try:
+            self._label_shard(lease)
+        except LeaseLost as error:
+            self._metrics.leases_lost.inc()
+            self._role.log.warning("lease lost: the batch is dropped", url=lease.shard.url, reason=str(error))
+        return True
+
+    def _label_shard(self, lease: Lease) -> None:
+        produce = partial(self._preparer.prepare, lease.shard, cursor=lease.cursor)
+        depth = 2 * self._config.labeler.batch_images
+        # A shard that was given up at this very place before may hold a sample that kills its labeler: go one by one,
+        # so that the samples around it get through.
+        usable = 1 if lease.takeovers > 1 else self._config.labeler.batch_images
+        try:
+            with Prefetched(produce, depth=depth, name="shard reader") as prepared:
+                for batch in batched_for_commit(self._timed(prepared), usable=usable, most=_MOST_SAMPLES_PER_COMMIT):
+                    if not self._wait_for_capacity(lease):
+                        break
+                    lease = self._commit(lease, batch)
+                    if lease.finished or self._role.stop.is_set():
+                        break
+        except ShardError as error:
+            self._role.metrics.count_error(error)
+            self._role.log.error("shard failed", url=lease.shard.url, reason=str(error))
+            self._queue.fail_shard(lease, reason=str(error))
+            return
+        if lease.finished:
+            self._metrics.shards_finished.inc()
+            self._role.log.info("shard finished", url=lease.shard.url, samples=lease.cursor.ordinal)
+        else:
+            self._queue.release(lease)
+
+    def _commit(self, lease: Lease, batch: Sequence[Prepared]) -> Lease:
+        samples = [item for item in batch if isinstance(item, PreparedSample)]
+        labels = self._annotator.annotate(
+            [(lease.shard.sample(s.ordinal), s.outcome) for s in samples if isinstance(s.outcome, Usable)]
+        )
+        crash_points.reach("labeler.after_label")
+        skips: dict[str, list[int]] = {}
+        for sample in samples:
+            if isinstance(sample.outcome, str):
+                skips.setdefault(sample.outcome, []).append(sample.ordinal)
+        rejects = [
+            Reject(ordinal=s.ordinal, reason=s.outcome.reason, detail=str(s.outcome), byte_offset=s.offset)
+            for s in samples
+            if isinstance(s.outcome, SampleError)
+        ]
+        last = batch[-1]
+        ended = isinstance(last, ShardEnd)
+        commit = CommitBatch(
+            cursor=Cursor(last.ordinal, last.offset) if ended else Cursor(last.ordinal + 1, last.next_offset),
+            labels=labels,
+            skips=skips,
+            rejects=rejects,
+            finished=ended,
+            note=last.damage if ended else None,
+        )
+        with self._metrics.commit_seconds.time():
+            renewed = self._queue.commit(lease, commit)
+        crash_points.reach("labeler.after_commit")
+        self._count(labels, {reason: len(ordinals) for reason, ordinals in skips.items()}, rejects)
+        return renewed
+
+    def _wait_for_capacity(self, lease: Lease) -> bool:
+        """Wait while too many labels are unacknowledged, keeping the lease; false if told to stop meanwhile."""
+        started = time.monotonic()
+
+        def waiting(_: Capacity) -> None:
+            self._metrics.waiting.set(1)
+            self._role.watchdog.progress("waiting for capacity")
+            self._queue.renew(lease)
+
+        try:
+            return self._queue.wait_for_capacity(self._role.stop, on_wait=waiting)
+        finally:
+            self._metrics.waiting.set(0)
+            self._metrics.waiting_seconds.inc(time.monotonic() - started)
+
+    def _timed(self, prepared: Iterable[Prepared]) -> Iterator[Prepared]:
+        """Pass items on, counting the seconds waited for them."""
+        iterator = iter(prepared)
+        while True:
+            started = time.monotonic()
+            item = next(iterator, None)
+            self._metrics.read_wait_seconds.inc(time.monotonic() - started)
+            if item is None:
+                return
+            yield item
+
+    # -- relabelling
+
+    def _relabel(self) -> bool:
+        """Label again what the trainer sent back: before new shards, because it is counted in the budget already."""
+        lease = self._queue.take_relabels(self._role.name, count=self._config.labeler.batch_images)
+        if lease is None:
+            return False
+        try:
+            self._relabel_leased(lease)
+        except LeaseLost as error:
+            self._metrics.leases_lost.inc()
+            self._role.log.warning("relabel lease lost: the batch is dropped", reason=str(error))
+        return True
+
+    def _relabel_leased(self, lease: RelabelLease) -> None:
+        usable: list[tuple[SampleId, Usable]] = []
+        rejects: list[RelabelReject] = []
+        for work in lease.work:
+            outcome = self._preparer.prepare_again(work)
+            if isinstance(outcome, Usable):
+                usable.append((work.sample, outcome))
+            else:
+                reject = Reject(ordinal=work.sample.ordinal, reason=outcome.reason, detail=str(outcome))
+                rejects.append(RelabelReject(sample=work.sample, reject=reject))
+        labels = self._annotator.annotate(usable)
+        self._queue.commit_relabels(lease, labels=labels, rejects=rejects)
+        self._metrics.samples_relabelled.inc(len(labels))
+        self._count(labels, {}, [item.reject for item in rejects])
+
+    # -- counting
+
+    def _count(self, labels: Sequence[LabelMessage], skips: Mapping[str, int], rejects: Sequence[Reject]) -> None:
+        metrics = self._metrics
+        metrics.batches.inc()
+        metrics.samples_labelled.inc(len(labels))
+        for reason, number in skips.items():
+            metrics.samples_skipped.labels(reason).inc(number)
+        for reject in rejects:
+            metrics.samples_rejected.labels(reject.reason).inc()
+            self._role.log.warning("rejected", ordinal=reject.ordinal, reason=reject.reason, detail=reject.detail)
+        for label in labels:
+            instances = label.annotation.instances
+            metrics.instances.observe(len(instances))
+            if not instances:
+                metrics.empty_labels.inc()
+            for instance in instances:
+                metrics.score.observe(instance.score)
+                if instance.reliability is not None:
+                    metrics.reliability.observe(instance.reliability)
+
+
+def batched_for_commit(items: Iterable[Prepared], *, usable: int, most: int) -> Iterator[list[Prepared]]:
+    """Group consecutive samples so that a group holds at most `usable` usable ones and `most` in all."""
+    batch: list[Prepared] = []
+    count = 0
+    for item in items:
+        batch.append(item)
+        count += isinstance(item, PreparedSample) and isinstance(item.outcome, Usable)
+        if count == usable or len(batch) == most or isinstance(item, ShardEnd):
+            yield batch
+            batch, count = [], 0

@@ -1,0 +1,151 @@
+"""Samples of a shard made ready to be labelled: decoded, captions turned into nouns, or a reason why not."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Final, Literal
+
+import numpy as np
+import numpy.typing as npt
+
+from xpm_stream.config.schema import DataConfig
+from xpm_stream.data.images import decode_image, fetch_image
+from xpm_stream.data.tar_reading import ShardDamage, TarSample, read_samples
+from xpm_stream.errors import DataError, SampleError
+from xpm_stream.label_queue import Cursor, RelabelWork, ShardRecord
+from xpm_stream.monitoring.metrics import LabelerMetrics
+from xpm_stream.records import ImageInline, ImagePayload
+from xpm_stream.text.caption_nouns import CaptionNouns
+
+SkipReason = Literal["no_nouns"]
+_REMEMBERED_WORDS: Final = 100_000
+
+
+@dataclass(frozen=True, slots=True)
+class Usable:
+    """An image with nouns to look for."""
+
+    pixels: npt.NDArray[np.uint8]  # H x W x 3, RGB, as stored
+    words: list[str]
+    captions: list[str]
+    payload: ImagePayload
+    key: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PreparedSample:
+    """One sample and what becomes of it: labelled, skipped for a reason, or rejected."""
+
+    ordinal: int
+    offset: int  # where it starts in the tar
+    next_offset: int  # where the next one starts
+    outcome: Usable | SkipReason | SampleError
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ShardEnd:
+    """The shard ends here: its samples are [0, ordinal)."""
+
+    ordinal: int
+    offset: int
+    damage: str | None  # why it ended before its time
+
+
+Prepared = PreparedSample | ShardEnd
+
+
+class SamplePreparer:
+    """Reads and prepares samples; used by one reader thread at a time."""
+
+    def __init__(self, config: DataConfig, *, metrics: LabelerMetrics) -> None:
+        self._config = config
+        self._metrics = metrics
+        self._nouns = CaptionNouns.load()
+        self._seen_words: set[str] = set()
+
+    def prepare(self, shard: ShardRecord, *, cursor: Cursor) -> Iterator[Prepared]:
+        """Yield the samples of a shard from `cursor` on, then its end.
+
+        Raises:
+            ShardError: the shard cannot be opened at all.
+        """
+        ordinal, offset = cursor.ordinal, cursor.byte_offset
+        for item in read_samples(
+            shard.url, start_offset=cursor.byte_offset, start_ordinal=cursor.ordinal, config=self._config
+        ):
+            if isinstance(item, ShardDamage):
+                yield ShardEnd(ordinal=ordinal, offset=offset, damage=f"{item.reason}: {item.detail}")
+                return
+            self._metrics.samples_read.inc()
+            ordinal, offset = item.ordinal + 1, item.next_offset
+            yield PreparedSample(
+                ordinal=item.ordinal, offset=item.offset, next_offset=item.next_offset, outcome=self._outcome(item)
+            )
+        yield ShardEnd(ordinal=ordinal, offset=offset, damage=None)
+
+    def prepare_again(self, work: RelabelWork) -> Usable | SampleError:
+        """Prepare a sample that has to be labelled again: its words and image are in its old label."""
+        old = work.message
+        if old is None:
+            return self._from_shard(work)
+        try:
+            pixels = decode_image(fetch_image(old.image), max_pixels=self._config.max_image_pixels)
+        except SampleError as error:
+            return error
+        except DataError as error:
+            return SampleError(str(error), reason="image_unavailable")
+        return Usable(pixels, old.words, [], old.image, old.key)
+
+    def _from_shard(self, work: RelabelWork) -> Usable | SampleError:
+        """Read a sample whose label is lost from its shard again; its place is known by its ordinal only."""
+        if work.shard is None:
+            return SampleError(f"the shard of sample {work.sample} is unknown", reason="shard_unknown")
+        start = Cursor(0, 0)
+        try:
+            for item in self.prepare(work.shard, cursor=start):
+                if isinstance(item, PreparedSample) and item.ordinal == work.sample.ordinal:
+                    if isinstance(item.outcome, str):
+                        return SampleError(f"sample {work.sample} has nothing to label", reason=item.outcome)
+                    return item.outcome
+        except DataError as error:
+            return SampleError(str(error), reason="shard_unavailable")
+        return SampleError(f"sample {work.sample} is not in {work.shard.url} any more", reason="sample_gone")
+
+    def _outcome(self, sample: TarSample) -> Usable | SkipReason | SampleError:
+        if sample.problem is not None:
+            return sample.problem
+        words = self._words(sample.captions)
+        if not words:
+            return "no_nouns"
+        try:
+            pixels = decode_image(sample.image, max_pixels=self._config.max_image_pixels)
+        except SampleError as error:
+            return error
+        return Usable(pixels, words, sample.captions, self._payload(sample), sample.key)
+
+    def _words(self, captions: list[str]) -> list[str]:
+        found: dict[str, None] = {}
+        for caption in captions:
+            nouns = self._nouns.find(caption)
+            self._metrics.captions.inc()
+            self._metrics.words.inc(len(nouns))
+            if not nouns:
+                self._metrics.captions_without_nouns.inc()
+            found.update(dict.fromkeys(nouns))
+        self._count_new(found)
+        return list(found)
+
+    def _count_new(self, words: dict[str, None]) -> None:
+        new = [word for word in words if word not in self._seen_words]
+        self._metrics.new_words.inc(len(new))
+        if len(self._seen_words) < _REMEMBERED_WORDS:
+            self._seen_words.update(new)
+
+    def _payload(self, sample: TarSample) -> ImagePayload:
+        """By reference where the image is a byte range of its shard; else, or if configured, in the message."""
+        if sample.reference is not None and self._config.payload != "inline":
+            return sample.reference
+        return ImageInline(data=sample.image)
+
+

@@ -1,0 +1,43 @@
+"""Which samples this trainer holds: in flight since they were read, or trained. Shared by loader and trainer threads."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterable
+
+from xpm_stream.label_queue import TrainedLedger
+from xpm_stream.records import SampleId
+
+
+class SampleClaims:
+    """Lets each sample be trained once, however often its label arrives."""
+
+    def __init__(self, trained: TrainedLedger) -> None:
+        self._lock = threading.Lock()
+        self._trained = trained
+        self._in_flight: set[SampleId] = set()
+
+    def claim(self, sample: SampleId) -> bool:
+        """Claim a sample for training; false if it is trained or claimed already."""
+        with self._lock:
+            if sample in self._in_flight or sample in self._trained:
+                return False
+            self._in_flight.add(sample)
+            return True
+
+    def release(self, samples: Iterable[SampleId]) -> None:
+        """Let claimed samples go untrained: they went back to be relabelled, or to the dead letters."""
+        with self._lock:
+            self._in_flight.difference_update(samples)
+
+    def book_trained(self, samples: Iterable[SampleId]) -> None:
+        """Book claimed samples as trained, after the optimiser step that used them."""
+        with self._lock:
+            for sample in samples:
+                self._in_flight.remove(sample)
+                self._trained.add(sample)
+
+    def trained_json(self) -> dict[str, object]:
+        """Return the trained ledger as it is now, JSON-able."""
+        with self._lock:
+            return self._trained.to_dict()

@@ -1,0 +1,42 @@
+"""Shards that the configuration names, put into the ledger: at the start, and again and again when watching."""
+
+from __future__ import annotations
+
+import time
+
+import structlog
+
+from xpm_stream.config.schema import DataConfig
+from xpm_stream.data.shard_urls import expand_shard_urls
+from xpm_stream.label_queue import LabelQueue, ShardRecord
+
+
+class ShardRegistration:
+    """Adds the shards of `data.shards` once for each pass; adding again what is known changes nothing."""
+
+    def __init__(self, config: DataConfig, *, queue: LabelQueue) -> None:
+        self._config = config
+        self._queue = queue
+        self._looked_at: float | None = None
+
+    def look(self) -> int:
+        """Look for shards if it is time to; return how many are new.
+
+        Raises:
+            ShardError: a named shard is missing.
+        """
+        now = time.monotonic()
+        if self._looked_at is not None:
+            if not self._config.watch or now - self._looked_at < self._config.watch_interval_s:
+                return 0
+        self._looked_at = now
+        files = expand_shard_urls(self._config.shards)
+        added = sum(
+            self._queue.add_shards(
+                ShardRecord(url=f.url, shard_id=f.shard_id, size_bytes=f.size_bytes, pass_index=index) for f in files
+            )
+            for index in range(self._config.passes)
+        )
+        if added:
+            structlog.get_logger().info("shards added", added=added, known=len(files), passes=self._config.passes)
+        return added

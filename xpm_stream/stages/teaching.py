@@ -1,0 +1,154 @@
+"""The first teacher: base classes only, no captions. Resumable; its last checkpoint is proposed for promotion."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from xpm_stream.config import RunConfig
+from xpm_stream.data.base_set import BaseSet
+from xpm_stream.data.splits import load_split
+from xpm_stream.errors import ConfigError
+from xpm_stream.methods import find_method
+from xpm_stream.methods.base import Batch, Method
+from xpm_stream.registry.checkpoints import CheckpointStore
+from xpm_stream.stages.base_feed import BaseFeed
+from xpm_stream.stages.devices import autocast, choose_device
+from xpm_stream.stages.network_files import load_network, network_files
+from xpm_stream.stages.optimisation import Optimisation
+from xpm_stream.stages.prefetch import Prefetched
+from xpm_stream.stages.process import Role, role_process
+
+_PREFETCHED_BATCHES = 3
+_LOG_EVERY_STEPS = 50
+
+
+def run_teacher(config: RunConfig) -> None:
+    """Train the first teacher (or take `teacher.checkpoint`) and propose it; does nothing if a teacher is promoted.
+
+    Raises:
+        ConfigError: there is no base set to train on.
+    """
+    with role_process("teacher", kind="trainer", config=config) as role:
+        if role.promotions.candidates():
+            role.log.info("a first teacher is already proposed", candidates=len(role.promotions.candidates()))
+            return
+        if config.teacher.checkpoint:
+            _adopt(role, config.teacher.checkpoint)
+        else:
+            TeacherTraining(role).run()
+
+
+def _adopt(role: Role, url: str) -> None:
+    """Copy a checkpoint folder from anywhere into this run's registry, and propose it."""
+    parent, _, name = url.rstrip("/").rpartition("/")
+    source = CheckpointStore(parent or ".")
+    files = source.read(name)
+    info = role.checkpoints.write(name, files, metadata={"adopted_from": url})
+    role.promotions.propose(info.name, epoch=0, step=0, metadata={"adopted_from": url})
+
+
+@dataclass(frozen=True, slots=True)
+class _Prepared:
+    batch: Batch
+    feed_state: Mapping[str, Any]
+
+
+class TeacherTraining:
+    """L_GT on the base set for `teacher.steps` steps."""
+
+    def __init__(self, role: Role) -> None:
+        config = role.config
+        if config.data.base is None:
+            raise ConfigError("teacher training needs data.base (COCO instance JSON and images), or teacher.checkpoint")
+        self._role = role
+        self._config = config
+        self._device = choose_device(config.trainer.device, threads=config.trainer.threads)
+        split = load_split(config.data.split.file)
+        base_set = BaseSet.load(config.data.base, class_names=split.base)
+        self._base_classes = list(base_set.class_names)
+        self._method: Method = find_method(config.method)(config, base_classes=self._base_classes)
+        self._method.network.to(self._device).train()
+        self._optimisation = Optimisation(
+            self._method.network, config=config.optimiser, total_steps=config.teacher.steps
+        )
+        self._feed = BaseFeed(base_set, seed=config.seed)
+        self._resume = CheckpointStore(role.folder.teacher)
+        self._step = 0
+
+    def run(self) -> None:
+        """Train to the end and propose, or stop early with a checkpoint when told to."""
+        self._restore()
+        steps = self._config.teacher.steps
+        with Prefetched(self._batches, depth=_PREFETCHED_BATCHES, name="base batches") as batches:
+            for prepared in batches:
+                if self._step >= steps or self._role.stop.is_set():
+                    break
+                self._train(prepared)
+                if self._step % self._config.trainer.checkpoint_every_steps == 0 and self._step < steps:
+                    self._save(prepared.feed_state)
+        if self._step < steps:
+            self._role.log.info("stopped", step=self._step, of=steps)
+            return
+        self._propose()
+
+    def _train(self, prepared: _Prepared) -> None:
+        started = time.monotonic()
+        with autocast(self._device, precision=self._config.trainer.precision):
+            losses = self._method.losses(prepared.batch)
+        self._optimisation.step(losses)
+        self._step += 1
+        self._role.watchdog.progress(f"teacher step {self._step}")
+        values = {name: float(loss) for name, loss in losses.items()}
+        metrics = self._role.metrics.trainer
+        metrics.steps.inc()
+        metrics.step.set(self._step)
+        metrics.base_images_trained.inc(self._config.teacher.batch_images)
+        metrics.step_seconds.observe(time.monotonic() - started)
+        metrics.observe_losses(values)
+        if self._step % _LOG_EVERY_STEPS == 0 or self._step == 1:
+            shown = {name: round(value, 4) for name, value in values.items()}
+            self._role.log.info("teacher step", step=self._step, of=self._config.teacher.steps, **shown)
+
+    def _batches(self) -> Iterator[_Prepared]:
+        number = self._step
+        while True:
+            images = self._feed.take(self._config.teacher.batch_images)
+            rng = np.random.default_rng([self._config.seed, 0, number])
+            yield _Prepared(self._method.collate([], images, rng=rng), self._feed.state())
+            number += 1
+
+    def _save(self, feed_state: Mapping[str, Any]) -> None:
+        files = self._network_files() | self._optimisation.files()
+        files["training.json"] = json.dumps({"step": self._step, "feed": dict(feed_state)}).encode()
+        name = f"teacher-s{self._step:08d}"
+        self._resume.write(name, files, order=(0, self._step))
+        self._resume.prune(keep=self._config.trainer.keep_checkpoints)
+
+    def _restore(self) -> None:
+        latest = self._resume.latest()
+        if latest is None:
+            return
+        files = self._resume.read(latest.name)
+        load_network(self._method, files, name=latest.name)
+        self._optimisation.load(files, name=latest.name)
+        training = json.loads(files["training.json"])
+        self._step = training["step"]
+        self._feed.load_state(training["feed"])
+        self._role.log.info("resumed", checkpoint=latest.name, step=self._step)
+
+    def _propose(self) -> None:
+        name = f"teacher-e0-s{self._step}"
+        if name not in {checkpoint.name for checkpoint in self._role.checkpoints.list()}:
+            metadata = {"stage": "teacher", "step": self._step}
+            self._role.checkpoints.write(name, self._network_files(), order=(0, self._step), metadata=metadata)
+        self._role.promotions.propose(name, epoch=0, step=self._step, metadata={"stage": "teacher"})
+        self._role.log.info("teacher proposed", checkpoint=name, step=self._step)
+
+    def _network_files(self) -> dict[str, bytes]:
+        return network_files(self._method, config=self._config, base_classes=self._base_classes)
