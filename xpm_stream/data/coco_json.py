@@ -78,8 +78,8 @@ def read_instances(url: str) -> CocoInstances:
     """Read and check a COCO instance JSON from any fsspec URL.
 
     Raises:
-        BaseSetError: the file cannot be read or is not COCO instance JSON, an image has no size, an id is there twice, or
-            an annotation points to an image or category that is not there.
+        BaseSetError: the file cannot be read or is not COCO instance JSON, an image has no size, an id is there twice,
+            or an annotation points to an image or category that is not there.
     """
     content = read_bytes(url, what="instance annotations", error_class=BaseSetError)
     try:
@@ -156,8 +156,13 @@ def _check_polygon(polygon: Any, where: str) -> None:
 
 
 def _check_counts(counts: str | list[Any], pixels: int, where: str) -> None:
-    runs = _decode_counts(counts, where) if isinstance(counts, str) else np.asarray(counts)
-    if runs.ndim != 1 or runs.dtype.kind not in "iu" or (runs < 0).any():
+    if isinstance(counts, str):
+        runs = _decode_counts(counts, where)
+    elif all(type(run) is int and 0 <= run <= pixels for run in counts):
+        runs = np.asarray(counts, dtype=np.int64)
+    else:
+        runs = np.asarray([-1])
+    if (runs < 0).any():
         raise BaseSetError(f"{where}: the runs of its RLE must be whole numbers from 0, not {str(counts)[:80]}")
     if int(runs.sum()) != pixels:
         raise BaseSetError(f"{where}: its RLE covers {int(runs.sum())} pixels, its image has {pixels}")

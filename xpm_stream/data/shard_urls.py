@@ -1,0 +1,181 @@
+"""From patterns to shards: brace ranges, globs and folders on any fsspec URL; what a shard is, and if it is whole."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any, Final
+
+import msgspec
+from braceexpand import braceexpand
+from fsspec import AbstractFileSystem
+
+from xpm_stream.data.storage import explain, locate, transport_errors
+from xpm_stream.data.tar_stream import COMPRESSIONS
+from xpm_stream.errors import DataError, ShardError
+from xpm_stream.records import ShardId
+
+# What stores call the fact that changes when a file is rewritten, most telling first.
+_VERSION_FIELDS: Final = (
+    *("ETag", "etag", "md5Hash", "content_md5", "generation", "version"),
+    *("mtime", "LastModified", "last_modified", "updated", "created"),
+)
+_PARALLEL_LOOKUPS: Final = 16
+
+
+class ShardFile(msgspec.Struct, frozen=True, kw_only=True):
+    """A shard as it was when it was looked at."""
+
+    url: str  # absolute, with its protocol
+    size_bytes: int | None  # none: the store does not say
+    version: str | None  # ETag or time of change, as the store gives it
+    has_stats: bool  # img2dataset's `<shard>_stats.json` is beside it: its writer is done
+
+    @property
+    def shard_id(self) -> ShardId:
+        """Hash of URL, size and version: a rewritten shard is another shard."""
+        facts = f"{self.url}\0{self.size_bytes}\0{self.version}"
+        return ShardId(hashlib.blake2b(facts.encode("utf-8"), digest_size=8).hexdigest())
+
+
+def expand_shard_urls(patterns: Iterable[str]) -> list[ShardFile]:
+    """Find the shards that patterns name: each an fsspec URL or path with brace ranges, a glob, or a folder.
+
+    Of a glob or folder, files named like tars are taken, sorted by name; else the order is that of the patterns. A
+    shard named twice is there once. Every call looks at the store anew.
+
+    Raises:
+        ShardError: a named shard or folder is missing, a glob finds no shard, braces do not match, a URL would run a
+            command, or a store cannot be listed.
+    """
+    found: dict[str, ShardFile] = {}
+    for pattern in patterns:
+        for shard in _expand(pattern):
+            found.setdefault(shard.url, shard)
+    return list(found.values())
+
+
+def look_at_shard(url: str) -> ShardFile:
+    """Look at one shard again, to see whether it is still the one it was.
+
+    Raises:
+        ShardError: it is missing, or the store cannot be read.
+    """
+    return _expand_named([url])[0]
+
+
+def is_complete(shard: ShardFile, *, earlier: ShardFile | None) -> bool:
+    """Tell whether a shard's writer is done: its statistics are there, or it did not change since an earlier look."""
+    if shard.has_stats:
+        return True
+    return earlier is not None and shard.size_bytes is not None and earlier.shard_id == shard.shard_id
+
+
+def count_in_stats(shard: ShardFile) -> int | None:
+    """Return how many samples the shard's `_stats.json` says it holds; none without one.
+
+    Raises:
+        ShardError: the statistics are there but cannot be read.
+    """
+    if not shard.has_stats:
+        return None
+    url = _stats_path(shard.url)
+    filesystem, path = _locate(url)
+    try:
+        count = json.loads(filesystem.cat_file(path))["successes"]
+    except transport_errors() as error:
+        raise ShardError(f"cannot read {url}: {explain(error)}") from error
+    except (ValueError, KeyError, TypeError) as error:
+        raise ShardError(f"{url} is not img2dataset's statistics: no number 'successes'") from error
+    return int(count)
+
+
+def _expand(pattern: str) -> list[ShardFile]:
+    try:
+        urls = list(braceexpand(pattern))
+    except ValueError as error:
+        raise ShardError(f"shard pattern {pattern!r}: {error}") from error
+    globs = [url for url in urls if any(character in url for character in "*?[")]
+    named = [url for url in urls if url not in set(globs)]
+    shards = _expand_named(named) if named else []
+    for url in globs:
+        shards.extend(_expand_glob(url))
+    return shards
+
+
+def _expand_named(urls: Sequence[str]) -> list[ShardFile]:
+    filesystem, _ = _locate(urls[0])
+    filesystem.invalidate_cache()
+    with ThreadPoolExecutor(_PARALLEL_LOOKUPS) as pool:
+        return [shard for shards in pool.map(_look, urls) for shard in shards]
+
+
+def _look(url: str) -> list[ShardFile]:
+    filesystem, path = _locate(url)
+    try:
+        info = filesystem.info(path)
+        if info["type"] == "directory":
+            return _expand_glob(f"{url.rstrip('/')}/*")
+        has_stats = _has_tar_name(path) and bool(filesystem.exists(_stats_path(path)))
+    except FileNotFoundError as error:
+        raise ShardError(f"shard {url} does not exist") from error
+    except transport_errors() as error:
+        raise ShardError(f"cannot look at shard {url}: {explain(error)}") from error
+    if not _has_tar_name(path):
+        raise ShardError(f"{url} is not named like a tar; shards end in {', '.join(COMPRESSIONS)}")
+    # A chained URL (simplecache::s3://...) cannot be told from its path, so it stays as it was given.
+    return [_shard_file(url if "::" in url else str(filesystem.unstrip_protocol(path)), info, has_stats=has_stats)]
+
+
+def _expand_glob(url: str) -> list[ShardFile]:
+    if "::" in url:
+        raise ShardError(f"{url}: globs and folders of chained URLs cannot be listed; name the shards, by brace ranges")
+    filesystem, path = _locate(url)
+    filesystem.invalidate_cache()
+    try:
+        infos: dict[str, Any] = filesystem.glob(path, detail=True)
+        shards = {name: info for name, info in infos.items() if info["type"] == "file" and _has_tar_name(name)}
+        if not shards:
+            raise ShardError(
+                f"no shard matches {url} ({len(infos)} other files do; shards end in {', '.join(COMPRESSIONS)})"
+            )
+        stats = _list_stats(filesystem, {name.rpartition("/")[0] for name in shards})
+    except transport_errors() as error:
+        raise ShardError(f"cannot list shards {url}: {explain(error)}") from error
+    return [
+        _shard_file(str(filesystem.unstrip_protocol(name)), info, has_stats=_stats_path(name) in stats)
+        for name, info in sorted(shards.items())
+    ]
+
+
+def _list_stats(filesystem: AbstractFileSystem, folders: Iterable[str]) -> set[str]:
+    return {str(name) for folder in folders for name in filesystem.glob(f"{folder}/*_stats.json")}
+
+
+def _locate(url: str) -> tuple[AbstractFileSystem, str]:
+    try:
+        return locate(url)
+    except DataError as error:
+        raise ShardError(str(error)) from error
+
+
+def _shard_file(url: str, info: dict[str, Any], *, has_stats: bool) -> ShardFile:
+    version = next((info[name] for name in _VERSION_FIELDS if info.get(name) is not None), None)
+    return ShardFile(
+        url=url,
+        size_bytes=info.get("size"),
+        version=None if version is None else str(version).strip('"'),
+        has_stats=has_stats,
+    )
+
+
+def _has_tar_name(path: str) -> bool:
+    return path.split("?", 1)[0].lower().endswith(tuple(COMPRESSIONS))
+
+
+def _stats_path(path: str) -> str:
+    ending = next(ending for ending in COMPRESSIONS if path.split("?", 1)[0].lower().endswith(ending))
+    stem, _, query = path.partition("?")
+    return f"{stem[: -len(ending)]}_stats.json" + (f"?{query}" if query else "")
