@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import struct
 import zlib
+from dataclasses import dataclass
 from typing import Final
 
 import numpy as np
@@ -13,7 +14,7 @@ from PIL import Image
 
 from xpm_stream.data.storage import explain, locate, transport_errors
 from xpm_stream.errors import DataError, SampleError
-from xpm_stream.records import ImageInline, ImagePayload
+from xpm_stream.records import ImageInline, ImagePayload, ImageReference
 
 MIN_SIDE: Final = 8  # pixels; smaller images are the web's tracking pixels and spacers
 _FORMATS: Final = ("JPEG", "PNG", "WEBP")
@@ -69,6 +70,26 @@ def fetch_image(payload: ImagePayload) -> bytes:
             "the shard was cut or rewritten after it was labelled"
         )
     return data
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ImageFetcher:
+    """Fetches the images of label messages, none larger than a label may claim."""
+
+    max_bytes: int
+
+    def fetch(self, payload: ImagePayload) -> bytes:
+        """Return the encoded image; safe to call from several threads.
+
+        Raises:
+            SampleError: with reason `image_too_large`: the image has more than `max_bytes`.
+            DataError: the image cannot be fetched (see `fetch_image`).
+        """
+        size = payload.size if isinstance(payload, ImageReference) else len(payload.data)
+        if size > self.max_bytes:
+            message = f"the image has {size} bytes, above the limit of {self.max_bytes}"
+            raise SampleError(message, reason="image_too_large")
+        return fetch_image(payload)
 
 
 def _check_size(width: int, height: int, max_pixels: int) -> None:

@@ -8,14 +8,14 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from typing import Final, Literal
+from typing import Final
 
 from xpm_stream.config.schema import DataConfig
 from xpm_stream.data.captions import parse_captions
 from xpm_stream.data.shard_writing import IMAGE_EXTENSIONS
 from xpm_stream.data.tar_stream import DamageReason, TarDamageError, TarMember, TarReader, open_tar
-from xpm_stream.errors import SampleError, ShardError
-from xpm_stream.records import ImageInline, ImagePayload, ImageReference
+from xpm_stream.errors import SampleError
+from xpm_stream.records import ImageReference
 
 MAX_TEXT_BYTES: Final = 1 << 20  # KEY.txt or KEY.json above this is rejected
 MAX_KEY_CHARS: Final = 255  # longer keys are cut where they are shown
@@ -40,7 +40,7 @@ class TarSample:
     ordinal: int  # 0-based place in the shard; unusable samples count
     key: str
     image: bytes = field(repr=False)  # the encoded file; empty when it is missing or too large
-    image_offset: int | None  # where the image is in the stored file; none if that is compressed or cannot seek
+    reference: ImageReference | None  # the image as a byte range; none if the shard is compressed or cannot seek
     captions: list[str]  # at least one unless `problem` is set
     captions_cut: int  # captions that were longer than `max_caption_chars`
     captions_left_out: int  # captions beyond `max_captions`
@@ -54,7 +54,7 @@ class ShardDamage:
     """A shard cannot be read beyond here: always the last record of its stream."""
 
     reason: DamageReason
-    message: str
+    detail: str  # for people
     ordinal: int  # of the first sample that could not be read
     offset: int  # bytes in the uncompressed tar where reading stopped
 
@@ -95,22 +95,6 @@ def read_samples(
             yield sample.finish(next_offset=tar.offset)
 
 
-def image_payload(sample: TarSample, *, shard_url: str, mode: Literal["auto", "reference", "inline"]) -> ImagePayload:
-    """Say how a label carries the sample's image; `auto`: as a byte range of the shard where it can, else as bytes.
-
-    Raises:
-        ShardError: `reference` was asked for, but the shard is compressed or its store cannot seek.
-    """
-    if mode == "inline" or (mode == "auto" and sample.image_offset is None):
-        return ImageInline(data=sample.image)
-    if sample.image_offset is None:
-        raise ShardError(
-            f"{shard_url}: images of a compressed or unseekable shard have no byte range to refer to; "
-            "set data.payload to auto or inline, or store the shard as a plain tar"
-        )
-    return ImageReference(url=shard_url, offset=sample.image_offset, size=len(sample.image))
-
-
 @dataclass(slots=True, kw_only=True)
 class _Assembly:
     """A sample while its members come in."""
@@ -122,7 +106,7 @@ class _Assembly:
     seen: set[str] = field(default_factory=set)  # extensions that matter; a second one belongs to the next sample
     others: list[str] = field(default_factory=list)  # a few of the others, for messages
     image: bytes = b""
-    image_offset: int | None = None
+    reference: ImageReference | None = None
     image_rank: int = len(IMAGE_EXTENSIONS)
     texts: dict[str, bytes] = field(default_factory=dict)
     problem: SampleError | None = None
@@ -152,7 +136,7 @@ class _Assembly:
             ordinal=self.ordinal,
             key=self.key[:MAX_KEY_CHARS],
             image=self.image,
-            image_offset=self.image_offset,
+            reference=self.reference,
             captions=[caption[:limit] for caption in used],
             captions_cut=sum(len(caption) > limit for caption in used),
             captions_left_out=len(captions) - len(used),
@@ -166,7 +150,8 @@ class _Assembly:
         rank = IMAGE_EXTENSIONS.index(extension)
         if rank < self.image_rank and self._fits(member, self.config.max_image_bytes, "image_too_large"):
             self.image = tar.read(member)
-            self.image_offset = member.data_offset if tar.can_seek else None
+            if tar.can_seek:
+                self.reference = ImageReference(url=tar.url, offset=member.data_offset, size=member.size)
             self.image_rank = rank
 
     def _fits(self, member: TarMember, max_bytes: int, reason: str) -> bool:
@@ -201,7 +186,7 @@ def _end_in_damage(
         else:
             yield last
             ordinal += 1
-    yield ShardDamage(reason=damage.reason, message=str(damage), ordinal=ordinal, offset=offset)
+    yield ShardDamage(reason=damage.reason, detail=str(damage), ordinal=ordinal, offset=offset)
 
 
 def _split_name(member: TarMember) -> tuple[str, str] | None:

@@ -109,7 +109,7 @@ class TarReader:
 
     def __init__(self, stream: _TarStream, url: str, *, start_offset: int) -> None:
         self._stream = stream
-        self._url = url
+        self.url = url
         self._header_block = b""
         self.offset = start_offset
 
@@ -182,11 +182,11 @@ class TarReader:
         block = self._stream.read_up_to(BLOCK)
         self._header_block = block
         if not block and at_start:
-            raise TarDamageError(f"{self._url} is empty", reason="not_a_tar")
+            raise TarDamageError(f"{self.url} is empty", reason="not_a_tar")
         if not block:
-            raise TarDamageError(f"{self._url} ends without an end marker at byte {self.offset}", reason="end_missing")
+            raise TarDamageError(f"{self.url} ends without an end marker at byte {self.offset}", reason="end_missing")
         if len(block) < BLOCK:
-            raise TarDamageError(f"{self._url} ends inside a header at byte {self.offset}", reason="truncated")
+            raise TarDamageError(f"{self.url} ends inside a header at byte {self.offset}", reason="truncated")
         if not any(block):
             return None
         try:
@@ -194,7 +194,7 @@ class TarReader:
             header = tarfile.TarInfo.frombuf(block, "utf-8", "backslashreplace")
         except tarfile.HeaderError as error:
             if at_start:
-                raise TarDamageError(f"{self._url} is not a tar ({error})", reason="not_a_tar") from error
+                raise TarDamageError(f"{self.url} is not a tar ({error})", reason="not_a_tar") from error
             raise self._damaged(str(error)) from error
         if header.size < 0:
             raise self._damaged("a header says a negative size")
@@ -226,11 +226,11 @@ class TarReader:
             if not chunk:
                 return
             if any(chunk):
-                message = f"{self._url} has data behind the end marker at byte {self.offset}: a hole, or several tars"
+                message = f"{self.url} has data behind the end marker at byte {self.offset}: a hole, or several tars"
                 raise TarDamageError(message, reason="data_after_end")
 
     def _damaged(self, what: str) -> TarDamageError:
-        return TarDamageError(f"{self._url} is damaged at byte {self.offset}: {what}", reason="header_damaged")
+        return TarDamageError(f"{self.url} is damaged at byte {self.offset}: {what}", reason="header_damaged")
 
 
 class _TarStream:
