@@ -48,11 +48,15 @@ class SyntheticConfig(Section):
     jpeg_quality: tuple[Annotated[int, Field(ge=30, le=100)], Annotated[int, Field(ge=30, le=100)]] = (82, 95)
 
     # Which classes meet in which images
-    base_set_target_rate: Fraction = Field(0.12, description="objects of base images that are unannotated target objects")
+    base_set_target_rate: Fraction = Field(
+        0.12, description="objects of base images that are unannotated target objects"
+    )
     caption_target_rate: Fraction = Field(0.4, description="objects of caption images that are of target classes")
     caption_unannotated_rate: Fraction = Field(0.12, description="objects of caption images that are never annotated")
     val_target_rate: Fraction = Field(0.35, description="objects of held-out images that are of target classes")
-    late_class_rate: Fraction = Field(0.0, description="share of target and unannotated classes that arrive at mid-stream")
+    late_class_rate: Fraction = Field(
+        0.0, description="share of target and unannotated classes that arrive at mid-stream"
+    )
     late_from: Fraction = Field(0.5, description="fraction of the caption stream after which the late classes appear")
 
     # Captions
