@@ -7,7 +7,15 @@ from pathlib import Path
 from typing import Any, Final
 
 from xpm_stream.errors import TextError
-from xpm_stream.text.lexicon import IMAGE_FLAG, MODIFIER_FLAG, VERB_FLAG, Entry, Lexicon, load_lexicon
+from xpm_stream.text.lexicon import (
+    IMAGE_FLAG,
+    MODIFIER_FLAG,
+    SPORT_FLAG,
+    VERB_FLAG,
+    Entry,
+    Lexicon,
+    load_lexicon,
+)
 from xpm_stream.text.words import singulars_of, tokens_of
 
 _Trie = dict[str, Any]
@@ -16,10 +24,11 @@ _END: Final = ""
 # (entry as a noun, phrases that begin here, no rule to check)
 _Known = tuple[Entry | None, _Trie | None, bool]
 _MAX_REMEMBERED: Final = 200_000
+_LONGEST_PHRASE: Final = 12
 _LONGEST_TOKEN: Final = 64
 
 _OPENS_NOUN_PHRASE: Final = frozenset(
-    "a an the this that these those his her its their our your my some any each every another both several many few no "
+    "a an the this these those his her its their our your my some any each every another both several many few no "
     "one two three four five six seven eight nine ten and or with without of in on at by near from into onto behind "
     "beside under over above below wearing holding , . ; : ! ? ( ) |".split()
 )
@@ -31,6 +40,11 @@ _COLOURS: Final = frozenset(
     "white black red blue green yellow brown gray grey pink purple tan gold silver orange beige".split()
 )
 _AFTER_IMAGE_WORD: Final = frozenset("of showing shows depicting depicts that featuring taken with".split())
+_AFTER_VERB: Final = frozenset("be not you him them me us up".split())
+_PLAY: Final = frozenset("play plays playing played of".split())
+_SPORT_CONTEXT: Final = frozenset(
+    "game games match practice team league tournament field court diamond stadium pitch season uniform".split()
+)
 _NOUN_PHRASE_REACH: Final = 4
 
 
@@ -118,24 +132,37 @@ class CaptionNouns:
         """The longest phrase of the trie at `start`: its entry and how many tokens it takes there."""
         best: Entry | None = None
         length = 0
-        node: _Trie | None = phrases
-        for offset, token in enumerate(tokens[start : start + 12], start=1):
-            node = _step(node, token) if node else None
-            if node is None:
+        node = phrases
+        for offset, token in enumerate(tokens[start : start + _LONGEST_PHRASE], start=1):
+            child = self._step(node, token)
+            if child is None:
                 break
+            node = child
             if _END in node:
                 best, length = node[_END], offset
         return best, length
+
+    def _step(self, node: _Trie, token: str) -> _Trie | None:
+        """The child for `token`, as written or as a plural."""
+        child: _Trie | None = node.get(token)
+        if child is None and len(node) > (_END in node):
+            for singular in self._singulars(token):
+                child = node.get(singular)
+                if child is not None:
+                    break
+        return child
 
     def _is_noun_here(self, entry: Entry, tokens: list[str], start: int, end: int, after_noun: int) -> bool:
         before = tokens[start - 1] if start else ""
         after = tokens[end] if end < len(tokens) else ""
         if IMAGE_FLAG in entry.flags and after in _AFTER_IMAGE_WORD:
             return False
+        if SPORT_FLAG in entry.flags and (before in _PLAY or after in _SPORT_CONTEXT or self._is_noun(after)):
+            return False
         if MODIFIER_FLAG in entry.flags and self._modifies(before, tokens[end : end + 2]):
             return False
         if VERB_FLAG in entry.flags and start:
-            if before in _BEFORE_VERB:
+            if before in _BEFORE_VERB or after in _AFTER_VERB:
                 return False
             if after_noun:
                 reach = tokens[max(after_noun, start - _NOUN_PHRASE_REACH) : start]
@@ -143,19 +170,29 @@ class CaptionNouns:
         return True
 
     def _modifies(self, before: str, following: list[str]) -> bool:
-        if not following:
-            return before in _BEFORE_ADJECTIVE
-        if following[0] in ("and", "or", ",", "or") and len(following) > 1 and following[1] in _COLOURS:
+        """Whether an adjective or material stands here: "orange cat", "orange and white", "is orange"."""
+        if before in _BEFORE_ADJECTIVE:
             return True
-        item = self._known[following[0]] if following[0] in self._known else self._learn(following[0])
-        return (item is not None and item[0] is not None) or before in _BEFORE_ADJECTIVE or following[0] in _COLOURS
+        if not following:
+            return False
+        if following[0] in ("and", "or", ","):
+            return following[-1] in _COLOURS
+        return following[0] in _COLOURS or self._is_noun(following[0])
+
+    def _is_noun(self, token: str) -> bool:
+        item = self._known[token] if token in self._known else self._learn(token)
+        return item is not None and item[0] is not None
 
     def _learn(self, token: str) -> _Known | None:
         """What a token is, worked out once and remembered."""
         if len(token) > _LONGEST_TOKEN:
             return None
-        spellings = (token, *singulars_of(token))
-        entry = next(filter(None, map(self._single, spellings)), None)
+        entry = self._single(token)
+        spellings = (token, *self._singulars(token))
+        if entry is None:
+            plural = next(filter(None, map(self._single, spellings[1:])), None)
+            # A plural is no modifier: "oranges, white plates".
+            entry = plural and Entry(plural.canonical, plural.flags.replace(MODIFIER_FLAG, ""))
         trie: _Trie = {}
         # The token as written comes last, so that its own phrases win over those of its singular.
         for spelling in reversed(spellings):
@@ -166,6 +203,12 @@ class CaptionNouns:
             self._known.clear()
         self._known[token] = item
         return item
+
+    def _singulars(self, token: str) -> tuple[str, ...]:
+        """What `token` may be a plural of; irregular plurals are spellings of the lexicon ("knives" -> "knife")."""
+        entry = self._lexicon.single(token)
+        irregular = (entry.canonical,) if entry and entry.canonical != token else ()
+        return irregular + singulars_of(token)
 
     def _single(self, token: str) -> Entry | None:
         return self._extra_singles.get(token) or self._lexicon.single(token)
@@ -206,14 +249,3 @@ def _insert(trie: _Trie, tokens: list[str], entry: Entry) -> None:
     for token in tokens:
         node = node.setdefault(token, {})
     node[_END] = entry
-
-
-def _step(node: _Trie, token: str) -> _Trie | None:
-    """The child for `token`, as written or as a plural."""
-    child: _Trie | None = node.get(token)
-    if child is None:
-        for singular in singulars_of(token):
-            child = node.get(singular)
-            if child is not None:
-                break
-    return child

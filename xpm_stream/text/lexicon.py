@@ -24,6 +24,8 @@ VERB_FLAG = "v"
 """Mostly a verb elsewhere ("watch"): a noun only inside a noun phrase."""
 MODIFIER_FLAG = "m"
 """Often an adjective ("orange"): no noun before another noun, or after "is"."""
+SPORT_FLAG = "s"
+"""A sport and its ball ("baseball"): no noun after "playing", before "game", or before another noun."""
 IMAGE_FLAG = "i"
 """A word for the image itself ("photo"): no noun before "of"."""
 

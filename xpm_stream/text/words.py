@@ -8,8 +8,10 @@ import unicodedata
 # Punctuation that ends a phrase is a token of its own, so that "hot, dog" is not a hot dog.
 _TOKEN = re.compile(r"[^\W_]+|[,.;:!?()|]")
 
-# The detachment rules of WordNet's morphy(7WN) for nouns, longest ending first.
+# The detachment rules of WordNet's morphy(7WN) for nouns. The plain "s" comes first: "cookies" is of "cookie", not of
+# WordNet's "cooky", while "busses" finds no "busse" and goes on.
 _ENDINGS = (
+    ("s", ""),
     ("ches", "ch"),
     ("shes", "sh"),
     ("ses", "s"),
@@ -19,7 +21,6 @@ _ENDINGS = (
     ("zes", "z"),
     ("men", "man"),
     ("ies", "y"),
-    ("s", ""),
 )
 
 
@@ -39,7 +40,7 @@ def key_of(text: str) -> str:
 
 
 def singulars_of(token: str) -> tuple[str, ...]:
-    """What `token` may be the regular plural of, best guess first ("buses" -> "bus", "buse"); () if it is no plural."""
+    """What `token` may be the regular plural of, best guess first ("buses" -> "buse", "bus"); () if it is no plural."""
     if len(token) < 4 or token.endswith("ss"):
         return ()
     return tuple(token[: -len(ending)] + stem for ending, stem in _ENDINGS if token.endswith(ending))
