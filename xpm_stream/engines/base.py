@@ -130,7 +130,7 @@ class DetectionEngine(Protocol):
     def detection_losses(
         self, features: Features, truth: Sequence[GroundTruth], *, class_embeddings: Tensor
     ) -> dict[str, Tensor]:
-        """Return the parts of L_GT: proposals, classification over `class_embeddings` [C, D] and background, boxes, masks."""
+        """Return the parts of L_GT: proposals, classes (`class_embeddings` [C, D] and background), boxes, masks."""
         ...
 
     def detect(

@@ -74,7 +74,7 @@ class RoiSampler:
         """Crop each box's mask onto the RoI grid, as Mask R-CNN does: [P, g, g]."""
         if own.numel() == 0:
             return boxes.new_zeros((0, self._mask_grid, self._mask_grid))
-        used, rows = own.unique(return_inverse=True)  # decode only the masks that are needed
+        used, rows = torch.unique(own, return_inverse=True)  # decode only the masks that are needed
         rois = torch.cat([rows[:, None].to(boxes.dtype), boxes], dim=1)
         source = masks[used][:, None].to(boxes.dtype)
         cropped: Tensor = roi_align(source, rois, (self._mask_grid, self._mask_grid), 1.0)

@@ -11,7 +11,7 @@ from torch.nn import functional
 from torchvision.models.detection.anchor_utils import AnchorGenerator
 from torchvision.models.detection.image_list import ImageList
 from torchvision.models.detection.rpn import RegionProposalNetwork, RPNHead
-from torchvision.ops import MultiScaleRoIAlign, batched_nms, clip_boxes_to_image
+from torchvision.ops import batched_nms, clip_boxes_to_image
 
 from xpm_stream.config.schema import ModelConfig
 from xpm_stream.engines.base import (
@@ -27,6 +27,7 @@ from xpm_stream.engines.roi_sampling import RoiSampler
 from xpm_stream.learning.losses import class_logits
 from xpm_stream.networks.backbones import Backbone, body_of_resnet, build_backbone
 from xpm_stream.networks.region_heads import EmbeddingHead, MaskHead
+from xpm_stream.networks.region_pooling import build_region_pooling
 from xpm_stream.networks.starting_weights import load_resnet_weights
 from xpm_stream.records import MASK_GRID
 
@@ -58,8 +59,8 @@ class OpenVocabularyRcnn(nn.Module):
         channels = self.backbone.out_channels
         self.rpn = _build_rpn(config, self.backbone)
         ratio = config.roi_sampling_ratio
-        self.box_pool = MultiScaleRoIAlign(self.backbone.pooled_maps, output_size=BOX_POOL, sampling_ratio=ratio)
-        self.mask_pool = MultiScaleRoIAlign(self.backbone.pooled_maps, output_size=MASK_POOL, sampling_ratio=ratio)
+        self.box_pool = build_region_pooling(self.backbone, grid=BOX_POOL, sampling_ratio=ratio)
+        self.mask_pool = build_region_pooling(self.backbone, grid=MASK_POOL, sampling_ratio=ratio)
         self.embedding_head = EmbeddingHead(
             channels, pool_size=BOX_POOL, hidden=256 if small else 1024, text_dimension=text_dimension
         )
@@ -150,10 +151,10 @@ class TorchvisionRcnn:
             probabilities = self.logits(regions.embeddings, vocabulary).softmax(dim=1)[:, 1:]
             kept = [
                 _select(boxes, scores, limits=limits)
-                for boxes, scores in zip(regions.refined_xyxy, probabilities.split(counts), strict=True)
+                for boxes, scores in zip(regions.refined_xyxy, torch.split(probabilities, counts), strict=True)
             ]
             masks = self.segment_regions(features, [boxes for boxes, _, _ in kept]).logits.sigmoid()
-            parts = masks.split([len(boxes) for boxes, _, _ in kept])
+            parts = torch.split(masks, [len(boxes) for boxes, _, _ in kept])
             results.append(
                 [
                     Detections(boxes_xyxy=boxes, scores=scores, class_indices=classes, mask_probabilities=mask)
@@ -168,7 +169,7 @@ class TorchvisionRcnn:
         return pooled
 
     def _refine(self, features: Features, boxes_xyxy: Sequence[Tensor], deltas: Tensor) -> list[Tensor]:
-        parts = deltas.split([len(boxes) for boxes in boxes_xyxy])
+        parts = torch.split(deltas, [len(boxes) for boxes in boxes_xyxy])
         return [
             clip_boxes_to_image(self._sampler.box_coder.decode_single(part, boxes), size)
             for part, boxes, size in zip(parts, boxes_xyxy, features.images.sizes_hw, strict=True)
@@ -194,9 +195,9 @@ def _select(boxes: Tensor, scores: Tensor, *, limits: DetectionLimits) -> tuple[
 
 
 def _build_rpn(config: ModelConfig, backbone: Backbone) -> RegionProposalNetwork:
-    if backbone.num_levels == 1:
+    if backbone.map_stride is not None:
         base = config.image_size
-        sizes = ((base // 6, base // 3, int(base / 1.6)),)
+        sizes: tuple[tuple[int, ...], ...] = ((base // 6, base // 3, int(base / 1.6)),)
     else:
         sizes = tuple((size,) for size in (32, 64, 128, 256, 512))
     anchors = AnchorGenerator(sizes, (ANCHOR_RATIOS,) * len(sizes))

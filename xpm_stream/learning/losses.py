@@ -111,7 +111,7 @@ def class_score(logits: Tensor, word_indices: Tensor) -> Tensor:
 
 
 def pixel_score(logits: Tensor) -> Tensor:
-    """Mean confidence max(p, 1 - p) of the mask's pixels (Table 3's pixel score), rescaled to 0..1: [K] from [K, g, g]."""
+    """Mean confidence |2p - 1| of the mask's pixels (Table 3's pixel score), 0..1: [K] from [K, g, g]."""
     return (2 * torch.sigmoid(logits.float()) - 1).abs().mean(dim=(1, 2))
 
 
@@ -125,6 +125,6 @@ def require_finite(losses: Mapping[str, Tensor]) -> None:
         return
     broken = ", ".join(f"{name}={float(loss.detach())}" for name, loss in losses.items() if not torch.isfinite(loss))
     raise TrainingError(
-        f"loss not finite: {broken}; lower optimiser.learning_rate or optimiser.clip_norm, use trainer.precision: fp32, "
-        "or resume from the last checkpoint"
+        f"loss not finite: {broken}; lower optimiser.learning_rate or optimiser.clip_norm, use trainer.precision: "
+        "fp32, or resume from the last checkpoint"
     )

@@ -28,11 +28,11 @@ class WordStatistics:
 
 
 class StandardisedReliability:
-    """u = (l - mean_o) / std_o of a word's log softmax at its region, mapped to 0..1 by the normal distribution function.
+    """u = (l - mean_o) / std_o of a word's log softmax at its region, mapped to 0..1 by the normal distribution.
 
     Words differ in how easily they are recognised; within one word, an unusually low log probability tells a wrong
-    label from a right one (METHODS 1.4). A word with few labels borrows mean and spread of all words: its own statistics
-    count as `prior_count` labels with those.
+    label from a right one (METHODS 1.4). A word with few labels borrows mean and spread of all words, which count as
+    `prior_count` labels beside its own.
     """
 
     def __init__(self, *, prior_count: float = 8.0, min_std: float = 0.1) -> None:

@@ -1,4 +1,4 @@
-"""Views: resize, mirror, normalise; boxes and masks follow exactly. NumPy and PIL only touch the CPU, in a loader thread."""
+"""Views: resize, mirror, normalise; boxes and masks follow exactly. Runs on the CPU, in a loader thread."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ class ViewGeometry:
         return boxes / self._scale_xyxy().to(boxes.device)
 
     def grids_to_view(self, grids: Tensor) -> Tensor:
-        """Map RoI-grid masks [N, g, g]: they live on their boxes, so only mirroring changes them, and it does so exactly."""
+        """Map RoI-grid masks [N, g, g]: they live on their boxes, so only mirroring changes them, exactly."""
         return grids.flip(2) if self.mirrored else grids
 
     def masks_to_view(self, masks: npt.NDArray[np.uint8]) -> Tensor:

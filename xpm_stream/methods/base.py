@@ -1,8 +1,8 @@
 """What a method is to the stages: it builds a network, labels caption images, batches labels, and says the losses.
 
 The stages own everything else (queue, ledger, optimiser, checkpoints, promotion) and never look inside an annotation
-or a batch, so a new method is one file. See docs/architecture.md for how grouping methods (OVSegmentor) and frozen-encoder
-methods (Unpair-Seg) fit the same seam.
+or a batch, so a new method is one file. See docs/architecture.md for how grouping methods (OVSegmentor) and
+frozen-encoder methods (Unpair-Seg) fit the same seam.
 """
 
 from __future__ import annotations
@@ -74,7 +74,7 @@ class Method(Protocol):
     def collate(
         self, labelled: Sequence[LabelledImage], base: Sequence[BaseImage], *, rng: np.random.Generator
     ) -> Batch:
-        """Make a CPU batch: views drawn with `rng`, tensors padded. Runs in a loader thread; either list may be empty."""
+        """Make a CPU batch: views drawn with `rng`, padded. Runs in a loader thread; either list may be empty."""
         ...
 
     def losses(self, batch: Batch) -> dict[str, Tensor]:

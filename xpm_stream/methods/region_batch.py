@@ -116,12 +116,13 @@ def _ground_truth(image: BaseImage, geometry: ViewGeometry, *, class_index: dict
 
 
 def _pseudo_truth(image: LabelledImage, geometry: ViewGeometry) -> PseudoTruth:
-    if not isinstance(image.annotation, InstanceAnnotation):
-        kind = type(image.annotation).__name__
+    annotation: object = image.annotation  # the union grows with the methods; this one reads one of its kinds
+    if not isinstance(annotation, InstanceAnnotation):
+        kind = type(annotation).__name__
         raise MessageError(
             f"sample {image.sample}: a region method cannot train on {kind}; give each method its own queue"
         )
-    instances = image.annotation.instances
+    instances = annotation.instances
     boxes = torch.tensor([instance.box_xyxy for instance in instances], dtype=torch.float32).reshape(-1, 4)
     grids = torch.from_numpy(unpack_many_mask_bits([instance.mask_bits for instance in instances]))
     reliability = [float("nan") if instance.reliability is None else instance.reliability for instance in instances]

@@ -1,4 +1,4 @@
-"""What all region methods share: the network, words, views, L_GT on base images, detection. A method adds its labels and losses."""
+"""What all region methods share: network, words, views, L_GT, detection; a method adds its labels and losses."""
 
 from __future__ import annotations
 
@@ -80,13 +80,14 @@ class TeacherStudent(ABC):
     def caption_losses(self, features: Features, pseudo: Sequence[PseudoTruth]) -> dict[str, Tensor]:
         """Return the losses on caption images; always the same names, also where no image has an instance."""
 
+    @abstractmethod
     def teacher_changed(self) -> None:
         """Forget statistics that belonged to the previous teacher's weights."""
 
     def collate(
         self, labelled: Sequence[LabelledImage], base: Sequence[BaseImage], *, rng: np.random.Generator
     ) -> Batch:
-        """Make a CPU batch: views drawn with `rng`, tensors padded. Runs in a loader thread; either list may be empty."""
+        """Make a CPU batch: views drawn with `rng`, padded. Runs in a loader thread; either list may be empty."""
         return collate_regions(
             labelled,
             base,
@@ -183,7 +184,7 @@ class TeacherStudent(ABC):
             for given, geometry in zip(boxes_xyxy, geometries, strict=True)
         ]
         noise = self._engine.segment_regions(features, boxes).noise_log_variance.exp()
-        return [part.cpu().numpy() for part in noise.split([len(part) for part in boxes])]
+        return [part.cpu().numpy() for part in torch.split(noise, [len(part) for part in boxes])]
 
     def _extract(self, images: Sequence[Pixels]) -> tuple[Features, list[ViewGeometry]]:
         self.network.eval()

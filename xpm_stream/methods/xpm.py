@@ -1,9 +1,9 @@
 """XPM: robust cross-modal pseudo-labeling (Huynh et al., CVPR 2022). Equations are in learning/losses.py.
 
 How words are kept apart. L_GT classifies base images over the base classes and background only, so a base negative is
-never a negative for a caption word. An unlabelled target object in a base image may still be sampled as background; with
-the background embedding at zero this says only "no base class here" (weight `model.background_weight`), and L_X, whose
-softmax runs over all of V_C, answers for the caption words.
+never a negative for a caption word. An unlabelled target object in a base image may still be sampled as background;
+with the background embedding at zero this says only "no base class here" (weight `model.background_weight`), and L_X,
+whose softmax runs over all of V_C, answers for the caption words.
 """
 
 from __future__ import annotations
@@ -135,7 +135,7 @@ class Xpm(TeacherStudent):
         logits = self._engine.logits(scene.regions.embeddings, self._vocabulary_embeddings())
         over_vocabulary = self._xpm.assignment_context == "vocabulary"
         scores = word_log_probabilities(logits, background=True) if over_vocabulary else logits
-        parts = scores.split([len(boxes) for boxes in scene.proposals])
+        parts = torch.split(scores, [len(boxes) for boxes in scene.proposals])
         chosen = []
         for image, part, boxes in zip(images, parts, scene.regions.refined_xyxy, strict=True):
             words = [word for word in image.words if word in self.vocabulary]

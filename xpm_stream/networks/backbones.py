@@ -18,12 +18,14 @@ SIZE_DIVISOR = 32  # deepest stride: padded sizes are multiples of it
 class Backbone(nn.Module):
     """Maps images to named feature maps, float32 whatever the autocast (anchors and RoIs lose pixels in bfloat16)."""
 
-    def __init__(self, body: nn.Module, *, out_channels: int, pooled_maps: list[str], num_levels: int) -> None:
+    def __init__(
+        self, body: nn.Module, *, out_channels: int, pooled_maps: list[str], map_stride: int | None = None
+    ) -> None:
         super().__init__()
         self.body = body
         self.out_channels = out_channels
         self.pooled_maps = pooled_maps  # maps that RoIs are pooled from
-        self.num_levels = num_levels  # maps that anchors are laid on
+        self.map_stride = map_stride  # of the only map; none: torchvision's pyramid of several
 
     def forward(self, pixels: Tensor) -> dict[str, Tensor]:
         """[B, 3, H, W] -> maps [B, C, H / stride, W / stride]."""
@@ -34,13 +36,13 @@ def build_backbone(config: ModelConfig) -> Backbone:
     """Build the backbone `config.backbone` names, initialised from scratch."""
     if config.backbone == "small":
         small = SmallResNet()
-        return Backbone(small, out_channels=SmallResNet.out_channels, pooled_maps=["0"], num_levels=1)
+        return Backbone(small, out_channels=SmallResNet.out_channels, pooled_maps=["0"], map_stride=8)
     # With pretrained weights the batch statistics stay as they were pretrained; from scratch they must be learned.
     norm: Any = FrozenBatchNorm2d if config.weights else nn.BatchNorm2d
     body = resnet_fpn_backbone(
         backbone_name=config.backbone, weights=None, norm_layer=norm, trainable_layers=config.trainable_layers
     )
-    return Backbone(body, out_channels=body.out_channels, pooled_maps=["0", "1", "2", "3"], num_levels=5)
+    return Backbone(body, out_channels=body.out_channels, pooled_maps=["0", "1", "2", "3"])
 
 
 class ResidualBlock(nn.Module):

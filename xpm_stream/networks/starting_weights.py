@@ -1,4 +1,4 @@
-"""Pretrained weights of torchvision's ResNets: by name, or from a safetensors file. Nothing is fetched unless asked for."""
+"""Pretrained weights of torchvision's ResNets: by name, or from a safetensors file; fetched only when asked for."""
 
 from __future__ import annotations
 
