@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from typing import Final
 
 import numpy as np
 from PIL import Image, ImageDraw
@@ -10,23 +11,29 @@ from PIL import Image, ImageDraw
 from xpm_stream.data.synthetic.palette import Colour, any_colour, mix
 from xpm_stream.data.synthetic.pen import ellipse_points, smooth_curve
 
-_PAPER: Colour = (240, 237, 228)
+_REDUCTION: Final = 2  # drawn this much larger, so that lines and edges are smooth
+_PAPER: Final[Colour] = (240, 237, 228)
 
 
 def draw_background(size_wh: tuple[int, int], *, rng: np.random.Generator, distractors: int, style: str) -> np.ndarray:
     """A background of that size: (H, W, 3) uint8."""
+    large = (size_wh[0] * _REDUCTION, size_wh[1] * _REDUCTION)
     if style == "sketch":
-        image = _wash(size_wh, _PAPER, rng=rng, spread=6.0)
+        image = _wash(large, _PAPER, rng=rng, spread=3.0)
     else:
-        image = _wash(size_wh, _muted(rng), rng=rng, spread=float(rng.uniform(8.0, 30.0)))
+        image = _wash(large, _muted(rng), rng=rng, spread=float(rng.uniform(6.0, 26.0)))
         if rng.random() < 0.4:
             _lay_floor(image, rng=rng)
         if rng.random() < 0.5:
             _rule_lines(image, rng=rng)
     for _ in range(distractors):
-        _scatter(image, rng=rng, strength=0.25 if style == "sketch" else float(rng.uniform(0.25, 0.7)))
-    grain = rng.integers(-7, 8, (size_wh[1], size_wh[0], 1), dtype=np.int16) if style == "filled" else np.int16(0)
-    return np.clip(np.asarray(image, dtype=np.int16) + grain, 0, 255).astype(np.uint8)
+        _scatter(image, rng=rng, strength=0.25 if style == "sketch" else float(rng.uniform(0.2, 0.6)))
+    pixels = np.asarray(image.reduce(_REDUCTION))
+    if style == "sketch":
+        return pixels.copy()
+    coarse = float(rng.uniform(2.0, 7.0))
+    grain = rng.integers(-round(coarse), round(coarse) + 1, (*pixels.shape[:2], 1), dtype=np.int16)
+    return np.clip(pixels + grain, 0, 255).astype(np.uint8)
 
 
 def _muted(rng: np.random.Generator) -> Colour:
@@ -36,8 +43,11 @@ def _muted(rng: np.random.Generator) -> Colour:
 
 def _wash(size_wh: tuple[int, int], colour: Colour, *, rng: np.random.Generator, spread: float) -> Image.Image:
     cells = int(rng.integers(2, 7))
-    grid = np.clip(np.asarray(colour) + rng.normal(0.0, spread, (cells, cells, 3)), 0, 255).astype(np.uint8)
-    return Image.fromarray(grid).resize(size_wh, Image.Resampling.BICUBIC)
+    # Light and shade vary more than hue does on a wall or a field.
+    shade, tint = rng.normal(0.0, spread, (cells, cells, 1)), rng.normal(0.0, 0.25 * spread, (cells, cells, 3))
+    grid = np.clip(np.asarray(colour) + shade + tint, 0, 255).astype(np.uint8)
+    half = (-(-size_wh[0] // 2), -(-size_wh[1] // 2))
+    return Image.fromarray(grid).resize(half, Image.Resampling.BICUBIC).resize(size_wh, Image.Resampling.NEAREST)
 
 
 def _lay_floor(image: Image.Image, *, rng: np.random.Generator) -> None:
@@ -56,9 +66,9 @@ def _rule_lines(image: Image.Image, *, rng: np.random.Generator) -> None:
     shade = mix(
         (pixel[0], pixel[1], pixel[2]),
         (0, 0, 0) if rng.random() < 0.6 else (255, 255, 255),
-        float(rng.uniform(0.12, 0.35)),
+        float(rng.uniform(0.08, 0.3)),
     )
-    pitch, line_width = height * float(rng.uniform(0.08, 0.25)), int(rng.integers(1, 4))
+    pitch, line_width = height * float(rng.uniform(0.08, 0.25)), int(rng.integers(2, 6))
     turn = float(rng.uniform(-0.3, 0.3)) + (math.pi / 2 if rng.random() < 0.5 else 0.0)
     reach = math.hypot(width, height)
     for turned in (turn, turn + math.pi / 2)[: 2 if rng.random() < 0.4 else 1]:
@@ -91,9 +101,9 @@ def _scatter(image: Image.Image, *, rng: np.random.Generator, strength: float) -
             ellipse_points((x, y), (size * 1.4, size * 0.25), angle_deg=turn, degrees=(45, 405))[::4], fill=colour
         )
     elif kind < 0.85:
-        walk = np.cumsum(rng.normal(0.0, size * 0.6, (5, 2)), axis=0) + (x, y)
+        walk = np.cumsum(rng.normal(0.0, size * 0.6, (5, 2)), axis=0) + np.array([x, y])
         path = smooth_curve([(float(a), float(b)) for a, b in walk], closed=False)
-        pen.line(path, fill=colour, width=int(rng.integers(2, 5)), joint="curve")
+        pen.line(path, fill=colour, width=int(rng.integers(4, 9)), joint="curve")
     else:
         for a, b in rng.normal(0.0, size, (8, 2)):
             radius = size * float(rng.uniform(0.08, 0.2))

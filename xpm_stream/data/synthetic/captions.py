@@ -56,11 +56,9 @@ PLACES: Final = {
     "by the window": "window",
 }
 _PLACE_SHARE: Final = 0.25  # of the phrases that say where or how
-_ADJECTIVES: Final = tuple(
-    (
-        "small large old new shiny pretty colorful strange little lovely bright tiny big simple fancy plain cheap cute "
-        "wonderful dusty"
-    ).split()
+_ADJECTIVES: Final = (
+    *("small", "large", "old", "new", "shiny", "pretty", "colorful", "strange", "little", "lovely"),
+    *("bright", "tiny", "big", "simple", "fancy", "plain", "cheap", "cute", "wonderful", "dusty"),
 )
 _NOUNLESS: Final = (
     "what a lovely day",

@@ -1,4 +1,4 @@
-"""Contact sheets of the corpus, for the documentation: `python -m xpm_stream.data.synthetic.contact_sheet docs/images`."""
+"""Contact sheets for the documentation: `python -m xpm_stream.data.synthetic.contact_sheet docs/images`."""
 
 from __future__ import annotations
 

@@ -139,7 +139,10 @@ class Pen:
 
     def finish(self) -> np.ndarray:
         """The object at image resolution, cut to what is visible: RGBA (H, W, 4) uint8, at least one pixel each way."""
-        image = self._canvas.reduce(self._reduction)
+        step = self._reduction
+        left, top, right, bottom = self._canvas.getbbox() or (0, 0, 1, 1)
+        grid_box = (left // step * step, top // step * step, -(-right // step) * step, -(-bottom // step) * step)
+        image = self._canvas.crop(grid_box).reduce(step)
         box = image.getchannel("A").point(_HALF_OPAQUE).getbbox() or (0, 0, 1, 1)
         return np.asarray(image.crop(box))
 
@@ -152,9 +155,7 @@ class Pen:
 
     def _fill(self, outline: list[Point], paint: Colour, pattern: Pattern) -> None:
         if paint is ERASE:
-            self._draw.polygon(outline, fill=(0, 0, 0, 0))
-            if self._has_outline:
-                self._line([*outline, outline[0]], self._outline_px, (*self._outline_colour, 255))
+            self._cut(outline)
             return
         self._draw.polygon(outline, fill=(*self._toned(paint), 255))
         if self._style == "sketch":
@@ -164,6 +165,15 @@ class Pen:
             self._lay_pattern(outline, pattern, self.palette.second, density=1.0)
         if self._has_outline:
             self._line([*outline, outline[0]], self._outline_px, (*self._outline_colour, 255))
+
+    def _cut(self, outline: list[Point]) -> None:
+        """Make a hole, with an outline where it lies inside what is drawn."""
+        before = self._canvas.getchannel("A") if self._has_outline else None
+        self._draw.polygon(outline, fill=(0, 0, 0, 0))
+        if before is not None:
+            edge = Image.new("L", before.size, 0)
+            ImageDraw.Draw(edge).line([*outline, outline[0]], fill=255, width=round(self._outline_px))
+            self._canvas.paste((*self._outline_colour, 255), (0, 0), ImageChops.multiply(edge, before))
 
     def _toned(self, paint: Colour) -> Colour:
         return mix(_PAPER, paint, 0.07) if self._style == "sketch" else paint

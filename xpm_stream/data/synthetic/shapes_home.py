@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 
 from xpm_stream.data.synthetic.palette import NAMED, jittered
-from xpm_stream.data.synthetic.pen import ERASE, Pen, ellipse_points
+from xpm_stream.data.synthetic.pen import Pen, ellipse_points
 
 
 def draw_umbrella(pen: Pen) -> None:
@@ -13,15 +13,18 @@ def draw_umbrella(pen: Pen) -> None:
     p, ribs = pen.palette, pen.count(4, 6)
     pen.stroke([(0, -0.3), (0, 0.38)], 0.045, NAMED["brown"])
     pen.arc((0.08, 0.38), 0.08, (0, 180), 0.045, NAMED["brown"])
-    dome = ellipse_points((0, 0.0), (0.48, pen.between(0.4, 0.48)), degrees=(180, 360))
-    pen.polygon(dome, p.main)
+    dome = ellipse_points((0, 0.02), (0.48, pen.between(0.42, 0.5)), degrees=(180, 360))
     step = 0.96 / ribs
+    scallops = []
     for k in range(ribs):
+        middle = (0.48 - (k + 0.5) * step, 0.04)
+        scallops += ellipse_points(middle, (step / 2, 0.08), degrees=(0, -180))
+    pen.polygon([*dome, *scallops], p.main)
+    for k in range(0, ribs, 2):
         left = -0.48 + k * step
-        if k % 2:
-            pen.polygon([(0, -0.4), (left, 0.0), (left + step, 0.0)], p.second)
-    for k in range(ribs):
-        pen.ellipse((-0.48 + (k + 0.5) * step, 0.01), (step * 0.42, 0.06), ERASE)
+        under = ellipse_points((left + step / 2, 0.04), (step / 2, 0.08), degrees=(0, -180))
+        pen.polygon([(0, -0.4), *under], p.second)
+    pen.stroke([(0, -0.42), (0, -0.5)], 0.03, NAMED["brown"])
 
 
 def draw_cup(pen: Pen) -> None:
