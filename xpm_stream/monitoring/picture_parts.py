@@ -52,6 +52,7 @@ _HEAT_STOPS: Final = (
 )
 _BAR_COLOURS: Final[tuple[Colour, ...]] = ((206, 58, 58), (226, 158, 36), (38, 152, 90))
 _SUPERSAMPLING: Final = 3
+_SPACE: Final = 0.33  # of the type size; the typeface's own space is too narrow for words of several colours
 _STROKE: Final = 0.4  # the typeface has one weight; a hair of stroke makes the second
 
 
@@ -187,7 +188,7 @@ def paste_rounded(page: Image.Image, pixels: Pixels, *, at: tuple[int, int], rad
 
 def wrap_words(words: Sequence[Word], *, width: float, size: int, max_lines: int) -> list[list[Word]]:
     """Break words into lines no wider than `width`; what does not fit `max_lines` ends in an ellipsis."""
-    space = font(size).getlength(" ")
+    space = _SPACE * size
     lines: list[list[Word]] = [[]]
     used = 0.0
     for word in words:
@@ -208,7 +209,7 @@ def draw_words(
     draw: ImageDraw.ImageDraw, lines: Sequence[Sequence[Word]], *, at: tuple[float, float], size: int
 ) -> None:
     """Write wrapped lines from their top left corner."""
-    space = font(size).getlength(" ")
+    space = _SPACE * size
     for number, line in enumerate(lines):
         x, y = at[0], at[1] + number * line_height(size)
         for place, word in enumerate(line):

@@ -44,7 +44,7 @@ from xpm_stream.monitoring.picture_parts import (
 _MARGIN: Final = 22  # pixels around and between cards
 _PADDING: Final = 14  # inside a card
 _GAP: Final = 12  # between the parts of a card
-_SLOTS: Final = 4  # parts (an image or a noise map) beside one another in a full row
+_MAX_OBJECTS: Final = 3  # of an example
 _FOOT: Final = 40  # word, reliability and its bar under a noise map
 _CAPTION: Final = 17  # type size
 _SMALL: Final = 15
@@ -100,7 +100,10 @@ def draw_figure(
         if example.pixels.dtype != np.uint8 or example.pixels.ndim != 3 or example.pixels.shape[2] != 3:
             raise DataError(f"an image to draw is uint8 H x W x 3, not {example.pixels.dtype} {example.pixels.shape}")
     scale = _noise_scale(examples)
-    rows = [_draw_row(row, scale=scale, width=width - 2 * _MARGIN) for row in _pack(examples)]
+    # Landscape pictures are flat, so four parts beside one another; square and upright ones would tower, so six.
+    shape = float(np.median([example.pixels.shape[0] / example.pixels.shape[1] for example in examples]))
+    slots = 4 if shape < 0.9 else 6
+    rows = [_draw_row(row, scale=scale, slots=slots, width=width - 2 * _MARGIN) for row in _pack(examples, slots=slots)]
     header = _draw_header(title, scale=scale, examples=examples, width=width - 2 * _MARGIN)
     strips = [header, *rows]
     page = Image.new("RGB", (width, sum(strip.height + _MARGIN for strip in strips) + _MARGIN // 2), PAGE)
@@ -162,19 +165,22 @@ def _noise_scale(examples: Sequence[PictureExample]) -> _Scale | None:
 
 
 def _shown(example: PictureExample) -> Sequence[PictureInstance]:
-    return example.instances[: _SLOTS - 1]
+    return example.instances[:_MAX_OBJECTS]
 
 
-def _pack(examples: Sequence[PictureExample]) -> list[list[PictureExample]]:
-    """Put examples in rows of at most _SLOTS parts; a short one may move up to fill a row."""
+def _pack(examples: Sequence[PictureExample], *, slots: int) -> list[list[PictureExample]]:
+    """Put examples in rows of at most `slots` parts; later ones move up where they fill a row best."""
     waiting = list(examples)
     rows = []
     while waiting:
         row = [waiting.pop(0)]
-        for candidate in list(waiting):
-            if sum(map(_num_slots, row)) + _num_slots(candidate) <= _SLOTS:
-                row.append(candidate)
-                waiting = [example for example in waiting if example is not candidate]
+        while True:
+            room = slots - sum(map(_num_slots, row))
+            fitting = [place for place, item in enumerate(waiting) if _num_slots(item) <= room]
+            if not fitting:
+                break
+            # Of equals the first.
+            row.append(waiting.pop(max(fitting, key=lambda place: _num_slots(waiting[place]))))
         rows.append(row)
     return rows
 
@@ -183,15 +189,15 @@ def _num_slots(example: PictureExample) -> int:
     return 1 + len(_shown(example))
 
 
-def _draw_row(row: Sequence[PictureExample], *, scale: _Scale | None, width: int) -> Image.Image:
+def _draw_row(row: Sequence[PictureExample], *, scale: _Scale | None, slots: int, width: int) -> Image.Image:
     num_slots = sum(map(_num_slots, row))
     spare = width - len(row) * 2 * _PADDING - (len(row) - 1) * _MARGIN - (num_slots - len(row)) * _GAP
-    # Three parts are drawn larger, to fill the row; fewer keep the size they have in a full row.
-    slot = spare // max(num_slots, _SLOTS - 1)
-    if num_slots < _SLOTS - 1:
-        slot = (width - _MARGIN - 4 * _PADDING - 2 * _GAP) // _SLOTS
+    # A row that lacks one part is drawn larger, to fill the width; an emptier one keeps the size of a full row.
+    slot = spare // num_slots
+    if num_slots < slots - 1:
+        slot = (width - _MARGIN - 4 * _PADDING - (slots - 2) * _GAP) // slots
     tallest = max(example.pixels.shape[0] / example.pixels.shape[1] for example in row)
-    slot_height = round(slot * min(max(tallest, 0.5), 0.9))
+    slot_height = round(slot * min(max(tallest, 0.5), 1.0))
     cards = [_draw_card(example, scale=scale, slot=slot, slot_height=slot_height) for example in row]
     strip = Image.new("RGB", (width, max(card.height for card in cards)), PAGE)
     x = 0
@@ -268,16 +274,9 @@ def _draw_noise(
         heated = blend_mask(view, instance.mask, box, colour=colour)
     paste_rounded(card, heated, at=(left, top))
     corners = _moved(box, left, top)
-    draw.rectangle(
-        (
-            max(corners[0] - 1, left),
-            max(corners[1] - 1, top),
-            min(corners[2] + 1, left + view.shape[1] - 1),
-            min(corners[3] + 1, top + view.shape[0] - 1),
-        ),
-        outline=colour,
-        width=2,
-    )
+    right, bottom = left + view.shape[1] - 1, top + view.shape[0] - 1
+    sides = np.clip(corners, (left, top, left, top), (right, bottom, right, bottom)).tolist()  # it may lie outside
+    draw.rectangle((sides[0], sides[1], max(sides[0], sides[2]), max(sides[1], sides[3])), outline=colour, width=2)
     foot = _PADDING + slot_height + 6
     draw.text((x, foot), instance.word, font=font(_SMALL), fill=colour, stroke_width=0.4)
     if instance.right is not None:
