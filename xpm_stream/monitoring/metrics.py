@@ -21,6 +21,19 @@ from xpm_stream.monitoring.metric_table import (
 
 Role = Literal["labeler", "trainer", "promoter", "monitor"]
 
+_PAGE_HEAD: Final = """\
+# Metrics
+
+Written from `xpm_stream/monitoring/metric_table.py`; do not edit. To write it again:
+
+```sh
+python -c 'from xpm_stream.monitoring import metrics; print(metrics.render_metrics_page(), end="")' > docs/metrics.md
+```
+
+Each process answers on its own port: `/metrics`, `/healthz` (restart it if not 200), `/readyz` (200 when it can work;
+the body gives the reasons). The bound addresses are in `endpoints/` of the run folder. A process exports its role's
+table from its start, and the queue's if it measures the queue. Histograms add `_bucket`, `_sum` and `_count`."""
+
 _OF_ROLE: Final[dict[Role, tuple[type[Group], ...]]] = {
     "labeler": (LabelerMetrics,),
     "trainer": (TrainerMetrics,),
@@ -95,21 +108,7 @@ def _build(group: type[Group], registry: CollectorRegistry) -> Any:
 
 def render_metrics_page() -> str:
     """Return `docs/metrics.md`: every metric with type, labels, buckets and help."""
-    lines = [
-        "# Metrics",
-        "",
-        "Written from `xpm_stream/monitoring/metric_table.py`; do not edit. To write it again:",
-        "",
-        "```sh",
-        "python -c 'from xpm_stream.monitoring.metrics import render_metrics_page as page; print(page(), end=\"\")' "
-        "> docs/metrics.md",
-        "```",
-        "",
-        "Each process answers on its own port: `/metrics`, `/healthz` (restart it if not 200), `/readyz` (200 when it can",
-        "work; the body gives the reasons). The bound addresses are in `endpoints/` of the run folder. A process exports",
-        "its role's table from its start, and the queue's if it measures the queue. Histograms add `_bucket`, `_sum` and",
-        "`_count`.",
-    ]
+    lines = [_PAGE_HEAD]
     for group in GROUPS:
         lines += ["", f"## {group.TITLE}", "", "| metric | type | labels | meaning |", "|---|---|---|---|"]
         lines += [_row(spec) for spec in specs_of(group).values()]
