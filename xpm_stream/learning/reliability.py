@@ -40,11 +40,15 @@ class StandardisedReliability:
         self._min_std = min_std  # nats; a spread below this is numerical
         self._words: dict[str, WordStatistics] = {}
         self._all = WordStatistics()
+        self._squares_within = 0.0  # summed over words: squared deviations from each word's own mean
 
     def update(self, words: Sequence[str], log_probabilities: Sequence[float]) -> None:
         """Take in what one batch of labels showed."""
         for word, value in zip(words, log_probabilities, strict=True):
-            self._words.setdefault(word, WordStatistics()).add(value)
+            statistics = self._words.setdefault(word, WordStatistics())
+            before = statistics.squares
+            statistics.add(value)
+            self._squares_within += statistics.squares - before
             self._all.add(value)
 
     def score(self, word: str, log_probability: float) -> float:
@@ -58,7 +62,7 @@ class StandardisedReliability:
             if statistics.count > keep_count:
                 statistics.squares *= keep_count / statistics.count
                 statistics.count = keep_count
-        self._all = _pool(self._words.values())
+        self._pool_words()
 
     def state(self) -> dict[str, Any]:
         """Return a JSON-able state: three floats a word."""
@@ -67,20 +71,24 @@ class StandardisedReliability:
     def load_state(self, state: dict[str, Any]) -> None:
         """Take up a state written by `state()`."""
         self._words = {word: WordStatistics(*map(float, values)) for word, values in state.items()}
+        self._pool_words()
+
+    def _pool_words(self) -> None:
         self._all = _pool(self._words.values())
+        self._squares_within = sum(statistics.squares for statistics in self._words.values())
 
     def _moments(self, word: str) -> tuple[float, float]:
         everything = self._all
         if everything.count < 2:
             return everything.mean, 1.0
-        variance_all = everything.squares / everything.count
         own = self._words.get(word, WordStatistics())
-        weight = own.count / (own.count + self._prior_count)
-        mean = weight * own.mean + (1 - weight) * everything.mean
-        # Shrunken towards all words, plus the spread between the two means.
-        own_variance = own.squares / own.count if own.count else 0.0
-        between = weight * (1 - weight) * (own.mean - everything.mean) ** 2 if own.count else 0.0
-        variance = weight * own_variance + (1 - weight) * variance_all + between
+        prior = self._prior_count / (own.count + self._prior_count)  # share of all words in this word's statistics
+        within = self._squares_within / everything.count
+        between = max(everything.squares / everything.count - within, 0.0)
+        mean = (1 - prior) * own.mean + prior * everything.mean
+        variance = (own.squares + self._prior_count * within) / (own.count + self._prior_count)
+        # A mean that is still borrowed is unsure by the spread between words.
+        variance += prior**2 * between
         return mean, max(math.sqrt(variance), self._min_std)
 
 
