@@ -6,6 +6,7 @@ import logging
 import os
 import re
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Final, Literal
 
@@ -17,9 +18,11 @@ Level = Literal["debug", "info", "warning", "error"]
 
 # Everything up to the last @ before a space or quote: passwords may hold / and @ unescaped.
 _URL_PASSWORD: Final = re.compile(r"(\w://[^\s:@/\"'?#]*:)[^\s\"']+@")
-_FIELD_PASSWORD: Final = re.compile(
-    r"""(?ix) ( (?:[a-z0-9_.-]*(?:password|passwd|secret|token|authorization|requirepass)) ["']? \s* [=:\s] \s* )
-        (?: "[^"]*" | '[^']*' | (?!\*\*\*) [^\s,;&"'}\])]+ )"""
+# Not every "token": leases have fencing tokens, which are no secret.
+_SECRET_NAME: Final = r"password|passwd|secret|authorization|(?:access|auth|api|session)_(?:key|token)"
+_SECRET_KEY: Final = re.compile(_SECRET_NAME, re.IGNORECASE)
+_SECRET_FIELD: Final = re.compile(
+    rf"""((?:(?:{_SECRET_NAME})["']?\s*[=:]|requirepass)\s*)(?:"[^"]*"|'[^']*'|[^\s,;&"'}})\]]+)""", re.IGNORECASE
 )
 
 
@@ -73,14 +76,24 @@ def configure_logging(
 
 def mask_secrets(text: str) -> str:
     """Return `text` with the passwords of URLs and of `password=`-like fields replaced by `***`."""
-    return _FIELD_PASSWORD.sub(r"\1***", _URL_PASSWORD.sub(r"\1***@", text))
+    return _SECRET_FIELD.sub(r"\1***", _URL_PASSWORD.sub(r"\1***@", text))
 
 
-class _MaskingFormatter(structlog.stdlib.ProcessorFormatter):
-    """Masks the finished line, so that no way into it is forgotten: fields, messages, exceptions."""
+def _mask_event(_logger: Any, _method: str, event: structlog.typing.EventDict) -> structlog.typing.EventDict:
+    """Mask fields, message and traceback before they are rendered."""
+    return {key: _mask_value(value, secret=bool(_SECRET_KEY.search(key))) for key, value in event.items()}
 
-    def format(self, record: logging.LogRecord) -> str:
-        return mask_secrets(super().format(record))
+
+def _mask_value(value: object, *, secret: bool) -> object:
+    if isinstance(value, Mapping):
+        return {key: _mask_value(item, secret=bool(_SECRET_KEY.search(str(key)))) for key, item in value.items()}
+    if secret:
+        return "***"
+    if isinstance(value, list | tuple | set | frozenset):
+        return [_mask_value(item, secret=False) for item in value]
+    if value is None or isinstance(value, bool | int | float):
+        return value
+    return mask_secrets(value if isinstance(value, str) else str(value))
 
 
 def _shared_processors(role: str) -> list[structlog.typing.Processor]:
@@ -100,21 +113,22 @@ def _shared_processors(role: str) -> list[structlog.typing.Processor]:
 
 
 def _formatter(shared: list[structlog.typing.Processor], *, human: bool) -> logging.Formatter:
-    # Tracebacks without local variables: those would hold passwords that no pattern finds.
     render: list[structlog.typing.Processor]
     if human:
         render = [
             structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty(), exception_formatter=structlog.dev.plain_traceback)
         ]
     else:
-        render = [
-            structlog.processors.format_exc_info,
-            structlog.processors.EventRenamer("message"),
-            structlog.processors.JSONRenderer(sort_keys=False),
-        ]
-    return _MaskingFormatter(
+        render = [structlog.processors.EventRenamer("message"), structlog.processors.JSONRenderer()]
+    return structlog.stdlib.ProcessorFormatter(
         foreign_pre_chain=shared,
-        processors=[structlog.stdlib.ProcessorFormatter.remove_processors_meta, *render],
+        processors=[
+            structlog.stdlib.ProcessorFormatter.remove_processors_meta,
+            # Text without local variables: those would hold passwords that no pattern finds.
+            structlog.processors.format_exc_info,
+            _mask_event,
+            *render,
+        ],
     )
 
 
