@@ -13,7 +13,8 @@ from typing import Final
 from xpm_stream.config.schema import DataConfig
 from xpm_stream.data.captions import parse_captions
 from xpm_stream.data.shard_writing import IMAGE_EXTENSIONS
-from xpm_stream.data.tar_stream import DamageReason, TarDamageError, TarMember, TarReader, open_tar
+from xpm_stream.data.tar_members import TarMember, TarReader
+from xpm_stream.data.tar_stream import DamageReason, TarDamageError, open_tar
 from xpm_stream.errors import SampleError
 from xpm_stream.records import ImageReference
 
@@ -73,7 +74,8 @@ def read_samples(
     Raises:
         ShardError: the shard is missing, or its store cannot be read (resuming later may help).
     """
-    with open_tar(shard_url, start_offset=start_offset) as tar:
+    with open_tar(shard_url) as stream:
+        tar = TarReader(stream, start_offset=start_offset)
         sample: _Assembly | None = None
         ordinal = start_ordinal
         try:

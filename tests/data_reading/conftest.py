@@ -1,0 +1,34 @@
+"""Fixtures of the reading tests: real shards, a real JPEG."""
+
+from __future__ import annotations
+
+import io
+import tarfile
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from caption_tars import Members, tar_bytes
+from PIL import Image
+
+WriteTar = Callable[..., str]
+
+
+@pytest.fixture
+def write_tar(tmp_path: Path) -> WriteTar:
+    """A function that writes members to a shard and returns its path."""
+
+    def write(members: Members, *, name: str = "shard.tar", tar_format: int = tarfile.USTAR_FORMAT) -> str:
+        path = tmp_path / name
+        path.write_bytes(tar_bytes(members, tar_format=tar_format))
+        return str(path)
+
+    return write
+
+
+@pytest.fixture(scope="session")
+def jpeg() -> bytes:
+    """A 32 x 24 JPEG."""
+    buffer = io.BytesIO()
+    Image.linear_gradient("L").resize((32, 24)).convert("RGB").save(buffer, "JPEG")
+    return buffer.getvalue()
