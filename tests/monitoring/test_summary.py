@@ -22,7 +22,7 @@ from xpm_stream.monitoring.summary import (
     read_summary,
     write_summary,
 )
-from xpm_stream.monitoring.summary_tables import markdown_table, print_summary
+from xpm_stream.monitoring.summary_tables import markdown_table, print_summary, render_summary
 
 
 def model(checkpoint, *, base, target):
@@ -138,6 +138,13 @@ def test_commands_to_try_can_be_copied_as_they_stand_even_on_a_narrow_screen(sum
     text, _ = rendered(summary, width=60, commands=[(command, "your own picture")])
     assert f"  {command}" in text.splitlines()
     assert "  # your own picture" in text
+
+
+def test_one_renderable_loses_no_letter_of_a_command_on_a_narrow_screen(summary):
+    command = "xpm-stream show /runs/" + "x" * 70
+    console = Console(width=60, file=io.StringIO(), record=True)
+    console.print(render_summary(summary, commands=[(command, "more pictures")]))
+    assert "".join(command.split()) in "".join(console.export_text().split())
 
 
 def test_a_run_with_nothing_in_it_still_renders(summary):

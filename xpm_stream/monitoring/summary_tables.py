@@ -34,18 +34,17 @@ _ACTION_STYLES: Final = {
 
 
 def print_summary(summary: RunSummary, *, console: Console, commands: Sequence[tuple[str, str]] = ()) -> None:
-    """Print what a run came to, then `commands`, pairs of (command, what it does), to try next."""
+    """Print what a run came to, then `commands`, pairs of (command, what it does), to try next.
+
+    A command wider than the screen is broken by the terminal, not by us, so it can be copied as it stands.
+    """
     console.print(render_summary(summary))
-    if commands:
-        console.print("Next", style="bold")
-    for command, purpose in commands:
-        console.print(Text(f"  # {purpose}", style="dim"), soft_wrap=True)
-        # The terminal breaks a long line, not we: it can be copied as it stands.
-        console.print(Text(f"  {command}", style="cyan"), soft_wrap=True)
+    for line in _command_lines(commands):
+        console.print(line, soft_wrap=True)
 
 
-def render_summary(summary: RunSummary) -> RenderableType:
-    """Return the tables a person wants at the end of a run."""
+def render_summary(summary: RunSummary, *, commands: Sequence[tuple[str, str]] = ()) -> RenderableType:
+    """Return the same as one renderable, for a live view; commands fold at its width."""
     heading = Text.assemble((summary.name, "bold"), f"  method {summary.method}, seed {summary.seed}")
     parts: list[RenderableType] = [heading, *(Text(f"note: {note}", style="yellow") for note in summary.notes)]
     parts.append(final_table(summary))
@@ -54,7 +53,16 @@ def render_summary(summary: RunSummary) -> RenderableType:
     side_by_side = Table.grid(padding=(0, 6))
     side_by_side.add_row(accounting_table(summary), seconds_table(summary))
     parts.append(side_by_side)
-    return Group(*(Padding(part, (0, 0, 1, 0)) for part in parts))
+    return Group(*(Padding(part, (0, 0, 1, 0)) for part in parts), *_command_lines(commands))
+
+
+def _command_lines(commands: Sequence[tuple[str, str]]) -> list[Text]:
+    if not commands:
+        return []
+    lines = [Text("Next", style="bold")]
+    for command, purpose in commands:
+        lines += [Text(f"  # {purpose}", style="dim"), Text(f"  {command}", style="cyan", overflow="fold")]
+    return lines
 
 
 def final_table(summary: RunSummary) -> Table:
