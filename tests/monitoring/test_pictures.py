@@ -138,3 +138,5 @@ def test_nothing_to_draw_and_images_of_another_kind_are_refused():
     wrong = PictureExample(pixels=np.zeros((8, 8), np.uint8), caption="", instances=[])
     with pytest.raises(DataError, match=r"uint8 H x W x 3, not uint8 \(8, 8\)"):
         draw_figure([wrong])
+    with pytest.raises(DataError, match="not finite"):
+        draw_figure([example([instance(noise=np.full((28, 28), np.nan))])])

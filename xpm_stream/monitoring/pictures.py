@@ -92,7 +92,7 @@ def draw_figure(
     Pillow's own typeface, which knows Latin letters.
 
     Raises:
-        DataError: there is no example, or an image is not H x W x 3 of bytes.
+        DataError: there is no example, an image is not H x W x 3 of bytes, or noise is not finite.
     """
     if not examples:
         raise DataError("there is no example to draw; label some captioned images first")
@@ -160,6 +160,8 @@ def _noise_scale(examples: Sequence[PictureExample]) -> _Scale | None:
     ]
     if not maps:
         return None
+    if not all(np.isfinite(values).all() for values in maps):
+        raise DataError("a noise map to draw is not finite")
     low, high = np.percentile(np.concatenate(maps), (1, 99))  # one odd pixel must not flatten all others
     return _Scale(low=float(low), high=float(high))
 
