@@ -4,8 +4,9 @@
 everything follows from a `SyntheticConfig` and a seed.
 """
 
-from xpm_stream.data.synthetic.corpus_config import PRESETS, SyntheticConfig
+from xpm_stream.data.synthetic.corpus_config import PRESETS, SyntheticConfig, preset_config
 from xpm_stream.data.synthetic.corpus_paths import CorpusPaths
+from xpm_stream.data.synthetic.truth import Truth, read_truth
 from xpm_stream.data.synthetic.writing import write_corpus
 
-__all__ = ["PRESETS", "CorpusPaths", "SyntheticConfig", "write_corpus"]
+__all__ = ["PRESETS", "CorpusPaths", "SyntheticConfig", "Truth", "preset_config", "read_truth", "write_corpus"]

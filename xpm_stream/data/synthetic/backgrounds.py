@@ -6,6 +6,7 @@ import math
 from typing import Final
 
 import numpy as np
+import numpy.typing as npt
 from PIL import Image, ImageDraw
 
 from xpm_stream.data.synthetic.palette import Colour, any_colour, mix
@@ -15,7 +16,9 @@ _REDUCTION: Final = 2  # drawn this much larger, so that lines and edges are smo
 _PAPER: Final[Colour] = (240, 237, 228)
 
 
-def draw_background(size_wh: tuple[int, int], *, rng: np.random.Generator, distractors: int, style: str) -> np.ndarray:
+def draw_background(
+    size_wh: tuple[int, int], *, rng: np.random.Generator, distractors: int, style: str
+) -> npt.NDArray[np.uint8]:
     """A background of that size: (H, W, 3) uint8."""
     large = (size_wh[0] * _REDUCTION, size_wh[1] * _REDUCTION)
     if style == "sketch":
@@ -33,7 +36,7 @@ def draw_background(size_wh: tuple[int, int], *, rng: np.random.Generator, distr
         return pixels.copy()
     coarse = float(rng.uniform(2.0, 7.0))
     grain = rng.integers(-round(coarse), round(coarse) + 1, (*pixels.shape[:2], 1), dtype=np.int16)
-    return np.clip(pixels + grain, 0, 255).astype(np.uint8)
+    return np.clip(pixels + grain, 0, 255).astype(np.uint8, copy=False)
 
 
 def _muted(rng: np.random.Generator) -> Colour:

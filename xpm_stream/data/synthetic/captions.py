@@ -57,14 +57,14 @@ PLACES: Final = {
 }
 _PLACE_SHARE: Final = 0.25  # of the phrases that say where or how
 _ADJECTIVES: Final = (
-    *("small", "large", "old", "new", "shiny", "pretty", "colorful", "strange", "little", "lovely"),
-    *("bright", "tiny", "big", "simple", "fancy", "plain", "cheap", "cute", "wonderful", "dusty"),
+    *("small", "large", "old", "new", "shiny", "pretty", "colorful", "strange", "nice", "lovely"),
+    *("clean", "tiny", "big", "neat", "odd", "plain", "cheap", "cute", "wonderful", "dusty"),
 )
 _NOUNLESS: Final = (
     "what a lovely day",
     "so much to see here",
     "untitled",
-    "looks great in this light",
+    "looks great today",
     "wish you were here",
     "taken yesterday",
     "no words needed",

@@ -34,7 +34,7 @@ BASE_ORDER: Final = _words(
 )
 TARGET_ORDER: Final = _words(
     "umbrella cup cat guitar mushroom anchor bus starfish kite teapot penguin leaf elephant candle envelope truck "
-    "snake sock watermelon magnet television windmill axe bee"
+    "snake sock watermelon magnet television windmill hatchet bee"
 )
 UNANNOTATED_ORDER: Final = _words(
     "octopus balloon pineapple glove lighthouse spoon tent shovel trumpet giraffe cherry owl basket globe tractor cake "
@@ -75,7 +75,6 @@ _SYNONYMS: Final = {
     "house": ("cottage",),
     "necktie": ("tie",),
     "rabbit": ("bunny",),
-    "shovel": ("spade",),
     "telephone": ("phone",),
     "truck": ("lorry",),
     "wrench": ("spanner",),

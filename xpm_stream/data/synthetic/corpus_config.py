@@ -42,7 +42,7 @@ class SyntheticConfig(Section):
     )
     distractors: CountRange = Field((0, 4), description="blobs, bars and lines in the background that are no objects")
     typical_colour_rate: Fraction = Field(
-        0.5, description="classes with a colour of their own (carrot, banana) have it this often"
+        0.6, description="classes with a colour of their own (carrot, banana) have it this often"
     )
     degradation: Fraction = Field(0.5, description="strength of blur, sensor noise and lighting; 0: none")
     jpeg_quality: tuple[Annotated[int, Field(ge=30, le=100)], Annotated[int, Field(ge=30, le=100)]] = (82, 95)
@@ -113,7 +113,7 @@ PRESETS: Final[dict[str, SyntheticConfig]] = {
         max_rotation_deg=40.0,
         min_visible=0.4,
         distractors=(0, 7),
-        typical_colour_rate=0.4,
+        typical_colour_rate=0.5,
         captions=(1, 5),
         omission_rate=0.15,
         synonym_rate=0.08,

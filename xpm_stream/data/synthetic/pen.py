@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from typing import Final, Literal
 
 import numpy as np
+import numpy.typing as npt
 from PIL import Image, ImageChops, ImageDraw
 
 from xpm_stream.data.synthetic.palette import Colour, Palette, mix
@@ -137,7 +138,7 @@ class Pen:
         """A thick piece of an ellipse's edge; 0 degrees points right, 90 down."""
         self.stroke(ellipse_points(centre, radius, degrees=degrees), width, paint)
 
-    def finish(self) -> np.ndarray:
+    def finish(self) -> npt.NDArray[np.uint8]:
         """The object at image resolution, cut to what is visible: RGBA (H, W, 4) uint8, at least one pixel each way."""
         step = self._reduction
         left, top, right, bottom = self._canvas.getbbox() or (0, 0, 1, 1)

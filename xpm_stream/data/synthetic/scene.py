@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
+import numpy.typing as npt
 from PIL import Image, ImageFilter
 
 from xpm_stream.data.synthetic.backgrounds import draw_background
@@ -13,6 +14,8 @@ from xpm_stream.data.synthetic.catalog import CLASSES
 from xpm_stream.data.synthetic.corpus_config import SyntheticConfig
 from xpm_stream.data.synthetic.palette import draw_palette
 from xpm_stream.data.synthetic.pen import Pattern, Pen, Pose
+
+Pixels = npt.NDArray[np.uint8]
 
 _PLACEMENT_TRIES = 10
 _MIN_VISIBLE_PIXELS = 16  # below this a box is a few pixels and no detector could be blamed
@@ -25,7 +28,7 @@ class SceneObject:
     """One object as it is visible in the finished picture."""
 
     word: str
-    mask: np.ndarray  # (H, W) bool: the pixels it covers by half or more and that nothing hides
+    mask: npt.NDArray[np.bool_]  # (H, W) bool: the pixels it covers by half or more and that nothing hides
     box_xyxy: tuple[int, int, int, int]  # tight around the mask; right and bottom exclusive
     visible: float  # visible pixels over all its pixels, 0..1
 
@@ -34,21 +37,21 @@ class SceneObject:
 class Scene:
     """A picture and what is in it, nearest object last."""
 
-    pixels: np.ndarray  # (H, W, 3) uint8
+    pixels: Pixels  # (H, W, 3) uint8
     objects: tuple[SceneObject, ...]
 
 
 class Composition:
     """Objects laid over one another on a background, each pixel owned by the topmost object that half covers it."""
 
-    def __init__(self, background: np.ndarray, *, min_visible: float) -> None:
+    def __init__(self, background: Pixels, *, min_visible: float) -> None:
         self.pixels = background
         self._min_visible = min_visible
-        self._owner = np.full(background.shape[:2], -1, dtype=np.int16)
+        self._owner: npt.NDArray[np.int16] = np.full(background.shape[:2], -1, dtype=np.int16)
         self._words: list[str] = []
         self._sizes: list[int] = []  # pixels of each whole object, hidden ones and those outside included
 
-    def admits(self, patch: np.ndarray, *, left: int, top: int) -> bool:
+    def admits(self, patch: Pixels, *, left: int, top: int) -> bool:
         """Whether the object would be visible enough there, and leave the earlier ones visible enough."""
         solid = patch[..., 3] >= 128
         window, part = self._overlap(solid, left=left, top=top)
@@ -62,7 +65,7 @@ class Composition:
                     return False
         return True
 
-    def place(self, patch: np.ndarray, *, word: str, left: int, top: int, shadow: float = 0.0) -> None:
+    def place(self, patch: Pixels, *, word: str, left: int, top: int, shadow: float = 0.0) -> None:
         """Lay an RGBA patch (h, w, 4) uint8 over the picture with its corner there, possibly reaching outside."""
         if shadow > 0.0:
             self._darken(patch[..., 3], left=left + 2, top=top + 3, strength=shadow)
@@ -88,7 +91,7 @@ class Composition:
         return SceneObject(word=word, mask=mask, box_xyxy=box, visible=float(mask.sum()) / self._sizes[index])
 
     def _overlap(
-        self, patch: np.ndarray, *, left: int, top: int
+        self, patch: npt.NDArray[np.generic], *, left: int, top: int
     ) -> tuple[tuple[slice, slice], tuple[slice, slice] | None]:
         """The window of the picture that the patch falls on, and the part of the patch inside it, if any."""
         height, width = self._owner.shape
@@ -98,7 +101,7 @@ class Composition:
         inside = (slice(y0 - top, y1 - top), slice(x0 - left, x1 - left)) if x1 > x0 and y1 > y0 else None
         return window, inside
 
-    def _darken(self, alpha: np.ndarray, *, left: int, top: int, strength: float) -> None:
+    def _darken(self, alpha: Pixels, *, left: int, top: int, strength: float) -> None:
         """Darken the picture under a soft copy of the object."""
         soft = _softened(np.pad(alpha, _SHADOW_REACH))
         window, part = self._overlap(soft, left=left - _SHADOW_REACH, top=top - _SHADOW_REACH)
@@ -126,7 +129,7 @@ def compose_scene(config: SyntheticConfig, *, words: Sequence[str], rng: np.rand
     return Scene(pixels=pixels, objects=composition.objects())
 
 
-def draw_object(word: str, *, config: SyntheticConfig, side_px: int, rng: np.random.Generator) -> np.ndarray:
+def draw_object(word: str, *, config: SyntheticConfig, side_px: int, rng: np.random.Generator) -> Pixels:
     """One object of that class in a random pose and palette: RGBA (h, w, 4) uint8, cut to its visible pixels."""
     kind = CLASSES[word]
     low, high = config.object_scale
@@ -144,7 +147,7 @@ def draw_object(word: str, *, config: SyntheticConfig, side_px: int, rng: np.ran
     return pen.finish()
 
 
-def _softened(alpha: np.ndarray) -> np.ndarray:
+def _softened(alpha: Pixels) -> Pixels:
     """A blurred copy, by shrinking and growing it: far cheaper than a Gaussian, and as good for a shadow."""
     height, width = alpha.shape
     small = Image.fromarray(alpha).resize((max(1, width // 5), max(1, height // 5)), Image.Resampling.BOX)
@@ -157,7 +160,7 @@ def _draw_size(config: SyntheticConfig, rng: np.random.Generator) -> tuple[int, 
 
 
 def _find_place(
-    composition: Composition, patch: np.ndarray, *, size_wh: tuple[int, int], rng: np.random.Generator
+    composition: Composition, patch: Pixels, *, size_wh: tuple[int, int], rng: np.random.Generator
 ) -> tuple[int, int] | None:
     height, width = patch.shape[:2]
     for _ in range(_PLACEMENT_TRIES):
@@ -169,7 +172,7 @@ def _find_place(
     return None
 
 
-def _lit(patch: np.ndarray, *, light_deg: float, strength: float, rng: np.random.Generator) -> np.ndarray:
+def _lit(patch: Pixels, *, light_deg: float, strength: float, rng: np.random.Generator) -> Pixels:
     """The patch lit from one side, with a little grain."""
     height, width = patch.shape[:2]
     slope = strength * float(rng.uniform(0.2, 0.7)) * 256
@@ -182,7 +185,7 @@ def _lit(patch: np.ndarray, *, light_deg: float, strength: float, rng: np.random
     return lit
 
 
-def _degraded(pixels: np.ndarray, *, strength: float, rng: np.random.Generator) -> np.ndarray:
+def _degraded(pixels: Pixels, *, strength: float, rng: np.random.Generator) -> Pixels:
     """The whole picture as a cheap camera would have it: exposure, a soft lens, sensor noise."""
     if strength <= 0.0:
         return pixels
@@ -194,4 +197,5 @@ def _degraded(pixels: np.ndarray, *, strength: float, rng: np.random.Generator) 
     spread = max(1, round(noise_level))
     noise = rng.integers(-spread, spread + 1, pixels.shape, dtype=np.int8)
     bright = (pixels * np.int32(round(exposure))) >> 8
-    return np.clip(bright + noise, 0, 255).astype(np.uint8)
+    noisy: Pixels = np.clip(bright + noise, 0, 255).astype(np.uint8)
+    return noisy

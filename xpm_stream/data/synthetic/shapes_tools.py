@@ -69,7 +69,7 @@ def draw_screwdriver(pen: Pen) -> None:
         pen.stroke([(x, -0.4), (x, -0.08)], 0.03, p.dark)
 
 
-def draw_axe(pen: Pen) -> None:
+def draw_hatchet(pen: Pen) -> None:
     """A long handle with a flaring blade on one side."""
     p = pen.palette
     pen.stroke([(0.0, -0.44), (0.04, 0.0), (0.0, 0.48)], 0.085, jittered(NAMED["brown"], pen.rng), smooth=True)

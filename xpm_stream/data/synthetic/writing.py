@@ -12,11 +12,14 @@ from functools import partial
 from pathlib import Path
 from typing import Any, Final
 
+import msgspec
+
 from xpm_stream.data.shard_writing import CaptionSample, write_caption_shards
 from xpm_stream.data.synthetic.catalog import ClassSplit, split_classes
 from xpm_stream.data.synthetic.corpus_config import SyntheticConfig, preset_config
 from xpm_stream.data.synthetic.corpus_paths import CORPUS_FILE, CorpusPaths, describe, read_description
-from xpm_stream.data.synthetic.samples import DrawnInstance, DrawnSample, Part, draw_samples
+from xpm_stream.data.synthetic.samples import DrawnSample, Part, draw_samples
+from xpm_stream.data.synthetic.truth import TRUTH_FIELD, TrueInstance, TrueMask, TrueMention, Truth
 from xpm_stream.errors import DataError
 
 Progress = Callable[[int, int], None]  # (images written, images in all)
@@ -191,28 +194,26 @@ def _caption_sample(sample: DrawnSample) -> CaptionSample:
         image=sample.jpeg,
         image_extension="jpg",
         captions=[caption.text for caption in sample.captions],
-        metadata={"width": width, "height": height, "truth": _truth(sample)},
+        metadata={"width": width, "height": height, TRUTH_FIELD: msgspec.to_builtins(_truth(sample))},
     )
 
 
-def _truth(sample: DrawnSample) -> dict[str, object]:
-    """What is really in the picture and how true each caption is; the loop never reads it, measurements do."""
-    return {
-        "instances": [_truth_instance(item, sample) for item in sample.instances],
-        "mentions": [
-            [{"word": m.word, "said": m.said, "count": m.count, "right": m.right} for m in caption.mentions]
+def _truth(sample: DrawnSample) -> Truth:
+    width, height = sample.size_wh
+    return Truth(
+        instances=[
+            TrueInstance(
+                word=item.word,
+                box_xyxy=item.box_xyxy,
+                segmentation=TrueMask(size=(height, width), counts=item.counts),
+            )
+            for item in sample.instances
+        ],
+        mentions=[
+            [TrueMention(word=m.word, said=m.said, count=m.count, right=m.right) for m in caption.mentions]
             for caption in sample.captions
         ],
-    }
-
-
-def _truth_instance(item: DrawnInstance, sample: DrawnSample) -> dict[str, object]:
-    width, height = sample.size_wh
-    return {
-        "word": item.word,
-        "box_xyxy": list(item.box_xyxy),
-        "segmentation": {"size": [height, width], "counts": item.counts},
-    }
+    )
 
 
 def _write_json(path: Path, content: dict[str, Any]) -> None:
