@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from xpm_stream.data.synthetic import SyntheticConfig
-from xpm_stream.data.synthetic.captions import PLACES, Caption, Mention, write_captions
+from xpm_stream.data.synthetic.captions import ADJECTIVES, PLACES, Caption, Mention, write_captions
 from xpm_stream.data.synthetic.catalog import (
     BASE_ORDER,
     CLASSES,
@@ -52,8 +52,12 @@ def canonical_of(mention: Mention, nouns: CaptionNouns) -> str | None:
 def test_every_class_is_a_canonical_object_noun_alone_and_as_a_plural(word: str, nouns: CaptionNouns) -> None:
     assert nouns.canonical(word) == word
     assert nouns.find(f"two {plural_of(word)} here") == [word]
-    for synonym in CLASSES[word].synonyms:
-        assert nouns.find(f"there is a {synonym} here"), synonym
+    for spoken in (word, *CLASSES[word].synonyms):
+        canonical = nouns.canonical(spoken)
+        assert canonical is not None
+        for adjective in ADJECTIVES:  # "little owl" and "fancy dress" are other things
+            assert nouns.find(f"there is a {adjective} {spoken} here") == [canonical]
+            assert nouns.find(f"two {adjective} {plural_of(spoken)} here") == [canonical]
 
 
 def test_captions_nouns_are_the_mentioned_objects_and_places_and_nothing_else(nouns: CaptionNouns) -> None:

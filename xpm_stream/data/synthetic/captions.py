@@ -56,9 +56,9 @@ PLACES: Final = {
     "by the window": "window",
 }
 _PLACE_SHARE: Final = 0.25  # of the phrases that say where or how
-_ADJECTIVES: Final = (
+ADJECTIVES: Final = (
     *("small", "large", "old", "new", "shiny", "pretty", "colorful", "strange", "nice", "lovely"),
-    *("clean", "tiny", "big", "neat", "odd", "plain", "cheap", "cute", "wonderful", "dusty"),
+    *("clean", "tiny", "big", "neat", "charming", "plain", "cheap", "cute", "wonderful", "dusty"),
 )
 _NOUNLESS: Final = (
     "what a lovely day",
@@ -156,7 +156,7 @@ def _noun_phrase(word: str, count: int, *, config: SyntheticConfig, rng: np.rand
     spoken = word
     if synonyms and rng.random() < config.synonym_rate:
         spoken = synonyms[int(rng.integers(len(synonyms)))]
-    adjective = f"{_ADJECTIVES[int(rng.integers(len(_ADJECTIVES)))]} " if rng.random() < config.adjective_rate else ""
+    adjective = f"{ADJECTIVES[int(rng.integers(len(ADJECTIVES)))]} " if rng.random() < config.adjective_rate else ""
     if count == 1:
         phrase = f"{adjective}{spoken}"
         opening = rng.random()
