@@ -153,10 +153,11 @@ class LabelerSide(QueueRole):
                 "finished": batch.finished,
                 "note": batch.note,
                 "ttl_ms": milliseconds(lease.ttl_s),
-                "labels": [[str(label.sample), label.data] for label in labels],
+                "labels": [str(label.sample) for label in labels],
                 "skips": [[reason, list(ordinals)] for reason, ordinals in batch.skips.items()],
                 "rejects": [reject_arguments(lease.shard, reject) for reject in batch.rejects],
             },
+            messages=[label.data for label in labels],
             doing="committing labels",
         )
         return Lease(

@@ -104,14 +104,30 @@ class RedisEdge:
         except (redis.exceptions.RedisError, OSError) as error:
             raise translated(error, where=self.where, doing=doing) from error
 
-    def run(self, name: str, *, keys: Sequence[str], arguments: dict[str, Any], doing: str) -> Any:
-        """Runs the Lua script `name` with named arguments (one msgpack map) and returns its raw reply."""
+    def run(
+        self,
+        name: str,
+        *,
+        keys: Sequence[str],
+        arguments: dict[str, Any],
+        messages: Sequence[bytes] = (),
+        doing: str,
+    ) -> Any:
+        """Runs the Lua script `name` and returns its raw reply.
+
+        Args:
+            name: file name in `lua/`, without its ending.
+            keys: every key it touches.
+            arguments: its named arguments: one msgpack map.
+            messages: encoded labels, beside the map because Redis' msgpack knows no binary type.
+            doing: what it does, for error messages.
+        """
         script = self._scripts.get(name)
         if script is None:
             script = self._scripts[name] = self.client.register_script(_script_text(name))
         packed = msgspec.msgpack.encode(arguments)
         found: Callable[..., Any] = script
-        return self.call(lambda: found(keys=list(keys), args=[packed]), doing=doing)
+        return self.call(lambda: found(keys=list(keys), args=[packed, *messages]), doing=doing)
 
     def command(self, method: str, *arguments: Any, doing: str, **options: Any) -> Any:
         """Runs one command: a method of the redis-py client."""

@@ -55,9 +55,8 @@ class Relabeling(QueueRole):
         Raises:
             ValueError: a sample is not part of the lease, or named twice.
         """
-        items: list[dict[str, Any]] = [
-            {"kind": "label", "sample": label.sample, "data": label.data} for label in map(encoded, labels)
-        ]
+        written = [encoded(label) for label in labels]
+        items: list[dict[str, Any]] = [{"kind": "label", "sample": label.sample} for label in written]
         items += [
             {"kind": "skip", "sample": sample, "reason": reason}
             for reason, samples in (skips or {}).items()
@@ -78,9 +77,9 @@ class Relabeling(QueueRole):
         named = [item["sample"] for item in items]
         if len(set(named)) != len(named) or not set(named) <= places.keys():
             raise ValueError("a relabel commit names each sample once, and only samples of its lease")
-        return self._move_relabels(lease, items)
+        return self._move_relabels(lease, items, [label.data for label in written])
 
-    def _move_relabels(self, lease: RelabelLease, items: list[dict[str, Any]]) -> int:
+    def _move_relabels(self, lease: RelabelLease, items: list[dict[str, Any]], messages: list[bytes]) -> int:
         keys = self.keys
         names = [
             keys.labels,
@@ -103,26 +102,27 @@ class Relabeling(QueueRole):
                 "commit_relabels",
                 keys=names,
                 arguments={"lease": lease.lease_id, "items": items},
+                messages=messages,
                 doing="committing relabelled samples",
             )
         )
 
 
 def _relabel_work(row: Sequence[Any]) -> RelabelWork:
-    name, packed, shard = row
+    """One row of take_relabels.lua: sample, message, relabels, reason, row of the shard."""
+    name, data, relabels, reason, shard = row
     sample = parse_sample(bytes(name))
     assert sample is not None, f"relabel work has a name we never wrote: {name!r}"
-    record = msgspec.msgpack.decode(packed)
     message: LabelMessage | None = None
-    if record.get("data"):
+    if data:
         try:
-            message = decode(record["data"])
+            message = decode(bytes(data))
         except MessageError:
             message = None  # the sample is read from its shard again
     return RelabelWork(
         sample=sample,
         shard=msgspec.msgpack.decode(shard, type=ShardRow).record if shard else None,
         message=message,
-        relabels=int(record["relabels"]),
-        reason=str(record["reason"]),
+        relabels=int(relabels),
+        reason=bytes(reason).decode("utf-8"),
     )

@@ -1,0 +1,40 @@
+-- Moves leased relabel work to the stream, the skipped or the dead. Work whose lease is over is left alone. Returns how many.
+-- KEYS: labels, relabels, relabel_queue, relabel_leases, counters, dead, shards, then the bitmaps that `bits` points to
+-- ARGV[1 + i]: the message of items[i]; items of kind label come first
+-- arguments: lease, items = [{kind = label | skip | dead, sample, shard, ordinal, reason?, detail?, place?, bits?}]
+local labels, relabels, queue, leases = KEYS[1], KEYS[2], KEYS[3], KEYS[4]
+local counters, dead, shards = KEYS[5], KEYS[6], KEYS[7]
+local now, moved, rows = now_ms(), 0, {}
+
+local function book(item, field)
+  if redis.call('SETBIT', KEYS[item.bits], integer(item.ordinal), 1) == 0 then
+    rows[item.shard] = rows[item.shard] or load_row(shards, item.shard)
+    count_reason(rows[item.shard], field, item.reason, 1)
+  end
+  redis.call('HINCRBY', counters, field .. '.' .. item.reason, 1)
+end
+
+for i, item in ipairs(arguments.items) do
+  local expires_ms = tonumber(redis.call('ZSCORE', queue, item.sample) or 0)
+  if redis.call('HGET', leases, item.sample) == arguments.lease and expires_ms > now then
+    local record = cmsgpack.unpack(redis.call('HGET', relabels, item.sample))
+    if item.kind == 'label' then
+      redis.call('XADD', labels, '*', 's', item.sample, 'm', ARGV[1 + i], 'r', record.relabels)
+      redis.call('HINCRBY', counters, 'bytes', #ARGV[1 + i])
+      redis.call('HINCRBY', counters, 'labels', 1)
+    elseif item.kind == 'skip' then
+      book(item, 'skipped')
+    else
+      redis.call('XADD', dead, '*', 's', item.sample, 'r', record.relabels, 'reason', item.reason,
+        'detail', item.detail, 'place', item.place, 'side', 'labeler', 'attempts', 1)
+      book(item, 'dead')
+    end
+    redis.call('HDEL', relabels, item.sample)
+    redis.call('ZREM', queue, item.sample)
+    redis.call('HDEL', leases, item.sample)
+    redis.call('HINCRBY', counters, 'relabel_bytes', -#(record.data or ''))
+    moved = moved + 1
+  end
+end
+for shard, row in pairs(rows) do save_row(shards, shard, row) end
+return moved

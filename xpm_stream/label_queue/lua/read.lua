@@ -1,0 +1,67 @@
+-- Hands out labels: what older epochs left pending, then new ones. Never waits.
+-- Returns [entries pending with this consumer, last id handed out (when nothing was found), [[id, deliveries, failures,
+-- [field, value, ...]]]].
+-- KEYS: labels, meta, failures
+-- arguments: group, epoch, name, consumer, count, older_only, after? (then only what is pending with this consumer
+--   behind this id)
+local labels, meta, failures = KEYS[1], KEYS[2], KEYS[3]
+local fenced = epoch_error(meta)
+if fenced then return fenced end
+
+local group = arguments.group
+local ours = integer(arguments.epoch) .. '.' .. arguments.name .. '.'
+local consumer = ours .. arguments.consumer
+local rows = {}
+
+local function add(entry, deliveries)
+  if entry and entry[2] then rows[#rows + 1] = {entry[1], deliveries, 0, entry[2]} end
+end
+
+local function read_from(id, count)
+  local reply = redis.call('XREADGROUP', 'GROUP', group, consumer, 'COUNT', count, 'STREAMS', labels, id)
+  return reply and reply[1][2] or {}
+end
+
+local pending = 0
+if arguments.after then
+  for _, entry in ipairs(read_from(arguments.after, arguments.count)) do
+    if entry[2] then
+      add(entry, redis.call('XPENDING', labels, group, entry[1], entry[1], 1)[1][4])
+    else
+      redis.call('XACK', labels, group, entry[1])  -- its entry was deleted behind our back
+    end
+  end
+else
+  local left = arguments.count
+  for _, holder in ipairs(redis.call('XPENDING', labels, group)[4] or {}) do
+    if holder[1] == consumer then
+      pending = tonumber(holder[2])
+    elseif left > 0 and string.sub(holder[1], 1, #ours) ~= ours then
+      local ids, deliveries = {}, {}
+      for _, one in ipairs(redis.call('XPENDING', labels, group, '-', '+', math.min(left, 1000), holder[1])) do
+        ids[#ids + 1] = one[1]
+        deliveries[one[1]] = one[4] + 1
+      end
+      for _, entry in ipairs(redis.call('XCLAIM', labels, group, consumer, 0, unpack(ids))) do
+        if entry then add(entry, deliveries[entry[1]]) end
+      end
+      left = left - #ids
+    end
+  end
+  if left > 0 and not arguments.older_only then
+    for _, entry in ipairs(read_from('>', left)) do add(entry, 1) end
+  end
+end
+
+if #rows > 0 and redis.call('HLEN', failures) > 0 then
+  for _, row in ipairs(rows) do row[3] = tonumber(redis.call('HGET', failures, row[1]) or 0) end
+end
+local last = ''
+if #rows == 0 then
+  for _, one in ipairs(redis.call('XINFO', 'GROUPS', labels)) do
+    local facts = {}
+    for i = 1, #one, 2 do facts[one[i]] = one[i + 1] end
+    if facts.name == group then last = facts['last-delivered-id'] end
+  end
+end
+return {pending + #rows, last, rows}

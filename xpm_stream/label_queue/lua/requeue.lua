@@ -1,0 +1,13 @@
+-- Makes relabel work of samples that neither Redis nor the checkpoint holds. Returns how many were new.
+-- KEYS: meta, counters, relabels, relabel_queue
+-- arguments: group, epoch, name, samples, reason
+local meta, counters, relabels, queue = KEYS[1], KEYS[2], KEYS[3], KEYS[4]
+local fenced = epoch_error(meta)
+if fenced then return fenced end
+local now, added = now_ms(), 0
+for _, sample in ipairs(arguments.samples) do
+  if add_relabel(relabels, queue, counters, sample, {relabels = 0, reason = arguments.reason}, now) then
+    added = added + 1
+  end
+end
+return added
