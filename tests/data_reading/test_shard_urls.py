@@ -136,6 +136,6 @@ def test_a_shard_added_later_is_found_by_the_next_look() -> None:
 
 def test_statistics_of_another_kind_are_named(folder: Path) -> None:
     (folder / "000_stats.json").write_text("[]")
-    with pytest.raises(ShardError, match="000_stats.json is not img2dataset's statistics"):
+    with pytest.raises(ShardError, match=r"000_stats\.json is not img2dataset's statistics"):
         count_in_stats(look_at_shard(str(folder / "000.tar")))
     assert count_in_stats(look_at_shard(str(folder / "001.tar"))) is None

@@ -16,7 +16,6 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from xpm_stream.config.schema import DataConfig
-from xpm_stream.data.images import fetch_image
 from xpm_stream.data.tar_reading import ShardDamage, TarSample, read_samples
 from xpm_stream.errors import SampleError
 
@@ -152,12 +151,12 @@ def test_a_web_server_without_byte_ranges_is_streamed_and_gives_no_references(ht
     content = tar_bytes([member for index in range(30) for member in pair(str(index), image=bytes([index]) * 2500)])
     for name, stored in (("a.tar", content), ("a.tar.gz", gzip.compress(content))):
         (folder / name).write_bytes(stored)
-        remote = [record for record in read_samples(f"{url}/{name}", config=CONFIG)]
-        local = [record for record in read_samples(str(folder / name), config=CONFIG)]
+        remote = list(read_samples(f"{url}/{name}", config=CONFIG))
+        local = list(read_samples(str(folder / name), config=CONFIG))
         assert [(r.key, r.image, r.next_offset) for r in remote if isinstance(r, TarSample)] == [
             (r.key, r.image, r.next_offset) for r in local if isinstance(r, TarSample)
         ]
         for record in remote:
             assert isinstance(record, TarSample)
-            assert record.reference is None or fetch_image(record.reference) == record.image
+            assert record.reference is None
         check_every_resume(f"{url}/{name}")

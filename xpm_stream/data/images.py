@@ -66,7 +66,7 @@ def fetch_image(payload: ImagePayload) -> bytes:
         ) from error
     if len(data) != payload.size:
         raise DataError(
-            f"{payload.url} has {len(data)} of the {payload.size} bytes of the image at {payload.offset}: "
+            f"{payload.url} gave {len(data)} bytes for the {payload.size} of the image at byte {payload.offset}: "
             "the shard was cut or rewritten after it was labelled"
         )
     return data

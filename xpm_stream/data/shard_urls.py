@@ -6,6 +6,7 @@ import hashlib
 import json
 from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from datetime import datetime
 from typing import Any, Final
 
 import msgspec
@@ -163,6 +164,11 @@ def _locate(url: str) -> tuple[AbstractFileSystem, str]:
 
 def _shard_file(url: str, info: dict[str, Any], *, has_stats: bool) -> ShardFile:
     version = next((info[name] for name in _VERSION_FIELDS if info.get(name) is not None), None)
+    # The same store may give a time as a date in a look and as seconds in a listing.
+    if isinstance(version, datetime):
+        version = version.timestamp()
+    if isinstance(version, float):
+        version = f"{version:.6f}"
     return ShardFile(
         url=url,
         size_bytes=info.get("size"),

@@ -48,6 +48,13 @@ def is_local(filesystem: AbstractFileSystem) -> bool:
     return "file" in ((protocol,) if isinstance(protocol, str) else protocol)
 
 
+def reads_ranges(filesystem: AbstractFileSystem, info: dict[str, Any]) -> bool:
+    """Tell whether a store gives out byte ranges of a file; a web server must say that it does."""
+    protocol = filesystem.protocol
+    is_web = "http" in ((protocol,) if isinstance(protocol, str) else protocol)
+    return bool(info.get("partial", not is_web))
+
+
 def transport_errors() -> tuple[type[Exception], ...]:
     """Return what fsspec drivers raise when a store cannot be read; for `except transport_errors()`."""
     # aiohttp's errors are not OSError; it is loaded exactly when a driver that raises them is in use.

@@ -56,13 +56,14 @@ class TarReader:
         """
         self._stream.skip_to(self.offset)
         while True:
-            self.offset = self._stream.position
             member = self._next_member()
             if member is None:
                 self._check_padding()
                 return
             yield member
-            self._stream.skip_to(member.data_offset + _padded(member.size))
+            # Set first: a cut in what is passed over comes after this member, whose data may be whole.
+            self.offset = member.data_offset + _padded(member.size)
+            self._stream.skip_to(self.offset)
 
     def read(self, member: TarMember) -> bytes:
         """Return the data of the member just yielded.

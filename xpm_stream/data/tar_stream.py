@@ -11,7 +11,7 @@ from typing import IO, Any, Final, Literal
 
 from fsspec.compression import compr
 
-from xpm_stream.data.storage import explain, locate, transport_errors
+from xpm_stream.data.storage import explain, locate, reads_ranges, transport_errors
 from xpm_stream.errors import DataError, ShardError
 
 READ_AHEAD: Final = 4 << 20  # bytes asked of a remote store at once
@@ -67,15 +67,17 @@ def open_tar(url: str) -> Iterator[TarStream]:
     with contextlib.ExitStack() as stack:
         try:
             filesystem, path = locate(url)
-            size = filesystem.info(path).get("size")
-            file = stack.enter_context(filesystem.open(path, "rb", block_size=READ_AHEAD, cache_type="readahead"))
+            info = filesystem.info(path)
+            can_seek = reads_ranges(filesystem, info)
+            options = {"block_size": READ_AHEAD, "cache_type": "readahead"} if can_seek else {"block_size": 0}
+            file = stack.enter_context(filesystem.open(path, "rb", **options))
         except DataError as error:
             raise ShardError(str(error)) from error
         except transport_errors() as error:
             raise ShardError(f"cannot open shard {url}: {explain(error)}") from error
         stored = _StoredFile(file, url)
         if compression is None:
-            yield TarStream(stored, url, size=size, can_seek=stored.can_seek())
+            yield TarStream(stored, url, size=info.get("size"), can_seek=can_seek)
         else:
             plain = stack.enter_context(compr[compression](stored, mode="rb"))
             yield TarStream(plain, url, size=None, can_seek=False)
@@ -134,7 +136,8 @@ class TarStream:
             raise TarDamageError(message, reason="compression_broken") from error
 
     def _truncated(self) -> TarDamageError:
-        return TarDamageError(f"{self.url} is truncated: it ends after byte {self.position}", reason="truncated")
+        where = "" if self._size is None else f": it ends at byte {self._size}, inside a member"
+        return TarDamageError(f"{self.url} is truncated{where}", reason="truncated")
 
 
 class _StoredFile:
@@ -159,15 +162,6 @@ class _StoredFile:
     def seek(self, position: int) -> int:
         self._position = position
         return position
-
-    def can_seek(self) -> bool:
-        """Tell whether the store really seeks; some file objects say so and then raise."""
-        try:
-            self._file.seek(1)
-            self._file.seek(0)
-        except (OSError, ValueError):
-            return False
-        return True
 
 
 def _decompression_errors() -> tuple[type[Exception], ...]:
