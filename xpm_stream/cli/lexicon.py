@@ -21,7 +21,7 @@ def build(
     output: Annotated[Path, typer.Argument(help="lexicon file to write")],
 ) -> None:
     """Compile WordNet into a lexicon (needs nltk: pip install 'xpm-stream\\[lexicon]')."""
-    from xpm_stream.text.lexicon import build_lexicon
+    from xpm_stream.text.lexicon_build import build_lexicon
 
     build_lexicon(wordnet, output)
     typer.echo(f"wrote {output} ({output.stat().st_size:,} bytes)")

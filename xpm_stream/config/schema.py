@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -196,11 +196,35 @@ class MetricsConfig(Section):
     port: NonNegative = Field(9300, description="first port: trainer, promoter, then labelers; 0: any free port, written to the run folder")
 
 
+class SyntheticCorpusConfig(Section):
+    """The built-in synthetic corpus, drawn into the run folder."""
+
+    preset: str = Field("quickstart", description="`tiny`, `quickstart` or `full`")
+    seed: NonNegative | None = Field(None, description="none: the run's seed")
+    settings: dict[str, Any] = Field(default_factory=dict, description="single settings of the preset to change")
+
+
+class PackingConfig(Section):
+    """COCO captions packed into caption shards in the run folder."""
+
+    captions: str = Field(description="COCO captions JSON")
+    images: str = Field(description="folder of the images")
+    samples_per_shard: Positive = 1000
+
+
+class PrepareConfig(Section):
+    """What `up` prepares before a run; it fills in `data`."""
+
+    synthetic: SyntheticCorpusConfig | None = None
+    pack: PackingConfig | None = None
+
+
 class EvaluationConfig(Section):
     """Held-out evaluation."""
 
     batch_images: Positive = 8
     max_images: NonNegative = Field(0, description="0: all")
+    threads: NonNegative = Field(0, description="CPU threads of torch; 0: its default")
     precision: Precision = "fp32"
     score_threshold: Fraction = 0.05
     nms_iou: Fraction = 0.5
@@ -216,6 +240,7 @@ class RunConfig(Section):
     method: str = Field("xpm", description="a name of xpm_stream.methods.METHODS")
     redis: RedisConfig = RedisConfig()
     queue: QueueConfig = QueueConfig()
+    prepare: PrepareConfig = PrepareConfig()
     data: DataConfig = DataConfig()
     text: TextConfig = TextConfig()
     model: ModelConfig = ModelConfig()

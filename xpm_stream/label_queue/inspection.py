@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import msgspec
+import redis.exceptions
 
 from xpm_stream.label_queue.audit import AuditReport, ShardPlaces, audit_shards
 from xpm_stream.label_queue.deliveries import QueueStats
@@ -41,6 +42,13 @@ class _Snapshot:
 
 class Inspection(QueueRole):
     """Counts, rows and the audit."""
+
+    def ping(self) -> bool:
+        """Whether Redis answers right now; asked once, without waiting for one that is away."""
+        try:
+            return bool(self.edge.client.ping())
+        except (redis.exceptions.RedisError, OSError):
+            return False
 
     def stats(self) -> QueueStats:
         """Counts for metrics: one round trip, whatever the queue's size."""

@@ -83,7 +83,8 @@ class Annotator:
         if not self._follower.poll():
             return
         version, promoted_at_s = self._follower.version, self._follower.promoted_at_s
-        assert version is not None and promoted_at_s is not None
+        assert version is not None
+        assert promoted_at_s is not None
         self._metrics.teacher_loads.inc()
         self._metrics.teacher_load_seconds.observe(time.monotonic() - started)
         self._metrics.use_teacher(version.promotion, promoted_at_s=promoted_at_s)

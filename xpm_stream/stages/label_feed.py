@@ -1,7 +1,9 @@
-"""Labels from the queue to training batches: read, admit, fetch, decode, collate. Runs in the trainer's loader thread."""
+"""Labels from the queue to training batches: read, admit, decode, collate. Runs in the trainer's loader thread."""
 
 from __future__ import annotations
 
+import dataclasses
+import time
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -21,6 +23,7 @@ from xpm_stream.stages.process import Role
 from xpm_stream.stages.sample_claims import SampleClaims
 
 _READ_BLOCK_MS: Final = 500
+_RETRY_AFTER_S: Final = 5.0  # an image whose store did not answer
 _DECODERS: Final = 4  # PIL releases the GIL, so threads decode in parallel
 
 
@@ -71,7 +74,8 @@ class LabelFeed:
         self._epoch = epoch
         self._fetcher = ImageFetcher(max_bytes=self._config.data.max_image_bytes)
         self._number = 0
-        self.duplicates: list[Delivery] = []  # acknowledged with the next checkpoint; appended here, taken by the trainer
+        self._retries: list[tuple[float, Delivery]] = []  # due (monotonic seconds), what failed
+        self._duplicates: deque[Delivery] = deque()  # appended here, taken by the trainer's thread
 
     def items(self) -> Iterator[TrainingItem | Starved]:
         """Yield items; a smaller last one when the corpus is finished."""
@@ -79,7 +83,7 @@ class LabelFeed:
         waiting: list[Admitted] = []
         with ThreadPoolExecutor(_DECODERS, thread_name_prefix="decode") as pool:
             while True:
-                deliveries = self._queue.read(
+                deliveries = self._due_retries() or self._queue.read(
                     self._role.name, count=wanted - len(waiting), block_ms=_READ_BLOCK_MS
                 )
                 self._role.watchdog.progress("waiting for labels")
@@ -89,6 +93,10 @@ class LabelFeed:
                     waiting = []
                 elif not deliveries:
                     yield Starved()
+
+    def take_duplicates(self) -> list[Delivery]:
+        """Return labels of samples already trained or claimed; they are acknowledged with the next checkpoint."""
+        return [self._duplicates.popleft() for _ in range(len(self._duplicates))]
 
     def collate(self, admitted: Sequence[Admitted]) -> TrainingItem:
         """Make one training item of admitted labels and the next base images."""
@@ -110,30 +118,30 @@ class LabelFeed:
             return None
         if not self._claims.claim(message.sample):
             # Its first copy may not be in a durable checkpoint yet, so this one is kept until the next is.
-            self.duplicates.append(delivery)
+            self._duplicates.append(delivery)
             self._role.metrics.trainer.duplicates_skipped.inc()
             return None
         try:
-            data = self._fetcher.fetch(message.image)
-            pixels = decode_image(data, max_pixels=self._config.data.max_image_pixels)
+            pixels = decode_image(self._fetcher.fetch(message.image), max_pixels=self._config.data.max_image_pixels)
         except SampleError as error:
             self._give_up(delivery, message, reason=error.reason, detail=str(error))
             return None
         except DataError as error:
-            return self._try_later(delivery, message, error)
-        image = LabelledImage(
-            sample=message.sample, pixels=pixels, words=message.words, annotation=message.annotation
-        )
+            self._try_later(delivery, message, error)
+            return None
+        image = LabelledImage(sample=message.sample, pixels=pixels, words=message.words, annotation=message.annotation)
         return Admitted(delivery, message, image)
 
     def _try_later(self, delivery: Delivery, message: LabelMessage, error: DataError) -> None:
         """The image's store did not give it: that may pass, so the label is tried again, but not for ever."""
         self._role.metrics.count_error(error)
-        if delivery.attempts + 1 >= self._config.queue.max_attempts:
-            self._give_up(delivery, message, reason="image_unavailable", detail=str(error))
-            return
         self._claims.release([message.sample])
-        self._queue.fail(delivery, reason="image_unavailable", detail=str(error))
+        again = dataclasses.replace(delivery, attempts=delivery.attempts + 1)
+        if self._queue.fail(delivery, reason="image_unavailable", detail=str(error)):
+            self._role.metrics.trainer.dead_letters.labels("image_unavailable").inc()
+            self._role.log.warning("dead letter", entry=delivery.entry_id, reason="image_unavailable")
+        else:
+            self._retries.append((time.monotonic() + _RETRY_AFTER_S, again))
 
     def _give_up(self, delivery: Delivery, message: LabelMessage, *, reason: str, detail: str) -> None:
         self._claims.release([message.sample])
@@ -144,9 +152,16 @@ class LabelFeed:
         self._role.metrics.trainer.dead_letters.labels(reason).inc()
         self._role.log.warning("dead letter", entry=delivery.entry_id, reason=reason, detail=detail)
 
+    def _due_retries(self) -> list[Delivery]:
+        now = time.monotonic()
+        due = [delivery for due_at, delivery in self._retries if due_at <= now]
+        self._retries = [item for item in self._retries if item[0] > now]
+        return due
+
     def _nothing_follows(self) -> bool:
         """Whether the corpus is finished but for what this trainer holds, so that a small last batch is right."""
+        if self._retries:
+            return False
         stats = self._queue.stats()
         undelivered = stats.unacked_labels - stats.delivered_labels
         return not (undelivered or stats.relabels or stats.shards_pending or stats.shards_leased)
-

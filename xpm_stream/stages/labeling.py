@@ -13,7 +13,6 @@ from xpm_stream.errors import LeaseLost, SampleError, ShardError
 from xpm_stream.label_queue import (
     Capacity,
     CommitBatch,
-    Cursor,
     LabelQueue,
     Lease,
     Reject,
@@ -124,14 +123,14 @@ class Labeler:
             if isinstance(s.outcome, SampleError)
         ]
         last = batch[-1]
-        ended = isinstance(last, ShardEnd)
+        end = last if isinstance(last, ShardEnd) else None
         commit = CommitBatch(
-            cursor=Cursor(last.ordinal, last.offset) if ended else Cursor(last.ordinal + 1, last.next_offset),
+            cursor=last.cursor,
             labels=labels,
             skips=skips,
             rejects=rejects,
-            finished=ended,
-            note=last.damage if ended else None,
+            finished=end is not None,
+            note=end.damage if end else None,
         )
         with self._metrics.commit_seconds.time():
             renewed = self._queue.commit(lease, commit)

@@ -14,7 +14,7 @@ from torch.optim.lr_scheduler import LambdaLR
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from xpm_stream.config.schema import OptimiserConfig
-from xpm_stream.errors import CheckpointError, TrainingError
+from xpm_stream.errors import CheckpointError, ConfigError, TrainingError
 
 
 def learning_rate_factor(step: int, *, config: OptimiserConfig, total_steps: int) -> float:
@@ -41,9 +41,8 @@ class Optimisation:
         )
         self.ema: AveragedModel | None = None
         if config.ema_decay:
-            self.ema = AveragedModel(
-                network, multi_avg_fn=get_ema_multi_avg_fn(config.ema_decay), use_buffers=True
-            )
+            average = get_ema_multi_avg_fn(config.ema_decay)  # type: ignore[no-untyped-call]
+            self.ema = AveragedModel(network, multi_avg_fn=average, use_buffers=True)
 
     @property
     def learning_rate(self) -> float:
@@ -71,6 +70,16 @@ class Optimisation:
         if self.ema is not None:
             self.ema.update_parameters(self._network)
         return norm
+
+    def ema_weights(self) -> dict[str, Tensor]:
+        """Return the averaged weights by the network's own names.
+
+        Raises:
+            ConfigError: no average is kept.
+        """
+        if self.ema is None:
+            raise ConfigError("promotion.candidate: ema needs optimiser.ema_decay above 0")
+        return dict(self.ema.module.state_dict())
 
     def files(self) -> dict[str, bytes]:
         """Return the state as named files: safetensors for tensors, JSON for the rest."""

@@ -10,11 +10,11 @@ import numpy as np
 import numpy.typing as npt
 
 from xpm_stream.config.schema import DataConfig
-from xpm_stream.data.images import decode_image, fetch_image
+from xpm_stream.data.images import ImageFetcher, decode_image
 from xpm_stream.data.tar_reading import ShardDamage, TarSample, read_samples
-from xpm_stream.errors import DataError, SampleError
+from xpm_stream.errors import DataError, SampleError, ShardError
 from xpm_stream.label_queue import Cursor, RelabelWork, ShardRecord
-from xpm_stream.monitoring.metrics import LabelerMetrics
+from xpm_stream.monitoring.metric_table import LabelerMetrics
 from xpm_stream.records import ImageInline, ImagePayload
 from xpm_stream.text.caption_nouns import CaptionNouns
 
@@ -42,6 +42,11 @@ class PreparedSample:
     next_offset: int  # where the next one starts
     outcome: Usable | SkipReason | SampleError
 
+    @property
+    def cursor(self) -> Cursor:
+        """Where to go on reading after it."""
+        return Cursor(self.ordinal + 1, self.next_offset)
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ShardEnd:
@@ -50,6 +55,11 @@ class ShardEnd:
     ordinal: int
     offset: int
     damage: str | None  # why it ended before its time
+
+    @property
+    def cursor(self) -> Cursor:
+        """Behind the last sample."""
+        return Cursor(self.ordinal, self.offset)
 
 
 Prepared = PreparedSample | ShardEnd
@@ -62,6 +72,7 @@ class SamplePreparer:
         self._config = config
         self._metrics = metrics
         self._nouns = CaptionNouns.load()
+        self._fetcher = ImageFetcher(max_bytes=config.max_image_bytes)
         self._seen_words: set[str] = set()
 
     def prepare(self, shard: ShardRecord, *, cursor: Cursor) -> Iterator[Prepared]:
@@ -71,16 +82,18 @@ class SamplePreparer:
             ShardError: the shard cannot be opened at all.
         """
         ordinal, offset = cursor.ordinal, cursor.byte_offset
-        for item in read_samples(
-            shard.url, start_offset=cursor.byte_offset, start_ordinal=cursor.ordinal, config=self._config
-        ):
+        samples = read_samples(shard.url, config=self._config, start_offset=offset, start_ordinal=ordinal)
+        for item in samples:
             if isinstance(item, ShardDamage):
                 yield ShardEnd(ordinal=ordinal, offset=offset, damage=f"{item.reason}: {item.detail}")
                 return
             self._metrics.samples_read.inc()
             ordinal, offset = item.ordinal + 1, item.next_offset
             yield PreparedSample(
-                ordinal=item.ordinal, offset=item.offset, next_offset=item.next_offset, outcome=self._outcome(item)
+                ordinal=item.ordinal,
+                offset=item.offset,
+                next_offset=item.next_offset,
+                outcome=self._outcome(item, url=shard.url),
             )
         yield ShardEnd(ordinal=ordinal, offset=offset, damage=None)
 
@@ -90,7 +103,7 @@ class SamplePreparer:
         if old is None:
             return self._from_shard(work)
         try:
-            pixels = decode_image(fetch_image(old.image), max_pixels=self._config.max_image_pixels)
+            pixels = decode_image(self._fetcher.fetch(old.image), max_pixels=self._config.max_image_pixels)
         except SampleError as error:
             return error
         except DataError as error:
@@ -112,9 +125,10 @@ class SamplePreparer:
             return SampleError(str(error), reason="shard_unavailable")
         return SampleError(f"sample {work.sample} is not in {work.shard.url} any more", reason="sample_gone")
 
-    def _outcome(self, sample: TarSample) -> Usable | SkipReason | SampleError:
+    def _outcome(self, sample: TarSample, *, url: str) -> Usable | SkipReason | SampleError:
         if sample.problem is not None:
             return sample.problem
+        self._metrics.captions_cut.inc(sample.captions_cut)
         words = self._words(sample.captions)
         if not words:
             return "no_nouns"
@@ -122,7 +136,7 @@ class SamplePreparer:
             pixels = decode_image(sample.image, max_pixels=self._config.max_image_pixels)
         except SampleError as error:
             return error
-        return Usable(pixels, words, sample.captions, self._payload(sample), sample.key)
+        return Usable(pixels, words, sample.captions, self._payload(sample, url=url), sample.key)
 
     def _words(self, captions: list[str]) -> list[str]:
         found: dict[str, None] = {}
@@ -142,10 +156,13 @@ class SamplePreparer:
         if len(self._seen_words) < _REMEMBERED_WORDS:
             self._seen_words.update(new)
 
-    def _payload(self, sample: TarSample) -> ImagePayload:
+    def _payload(self, sample: TarSample, *, url: str) -> ImagePayload:
         """By reference where the image is a byte range of its shard; else, or if configured, in the message."""
         if sample.reference is not None and self._config.payload != "inline":
             return sample.reference
+        if self._config.payload == "reference":
+            raise ShardError(
+                f"{url}: images of a compressed or unseekable shard have no byte range to refer to: "
+                "set data.payload: auto or inline, or store the shard as a plain tar"
+            )
         return ImageInline(data=sample.image)
-
-

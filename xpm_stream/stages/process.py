@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
-import ctypes
-import os
 import signal
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from types import FrameType
+from typing import Final
 
 import structlog
 
 from xpm_stream.config import RunConfig
-from xpm_stream.label_queue import LabelQueue, connect
+from xpm_stream.label_queue import LabelQueue, Outage, connect
 from xpm_stream.monitoring.logs import configure_logging
 from xpm_stream.monitoring.metrics import Metrics
 from xpm_stream.monitoring.metrics import Role as RoleKind
@@ -24,7 +23,7 @@ from xpm_stream.registry.promotion_log import PromotionLog
 from xpm_stream.stages.run_folder import RunFolder
 from xpm_stream.stages.watchdog import Watchdog
 
-_PR_SET_PDEATHSIG = 1  # linux/prctl.h
+_SAY_EVERY_ATTEMPTS: Final = 10
 
 
 @dataclass(slots=True)
@@ -78,25 +77,18 @@ def role_process(name: str, *, kind: RoleKind, config: RunConfig, port_offset: i
         yield role
 
 
-def end_with_parent() -> None:
-    """Have the kernel send SIGTERM to this process when the one that started it dies (Linux)."""
-    parent = os.getppid()
-    ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
-    if os.getppid() != parent:  # it died before the call took effect
-        os.kill(os.getpid(), signal.SIGTERM)
-
-
 @contextmanager
 def open_queue(role: Role) -> Iterator[LabelQueue]:
     """Connect a role to the run's label queue; the role is not ready while Redis does not answer."""
 
-    def waiting(error: Exception, waited_s: float) -> None:
-        role.metrics.count_error(error)
-        role.log.warning("waiting for Redis", error=str(error), waited_s=round(waited_s, 1))
+    def on_outage(outage: Outage) -> None:
+        role.metrics.count_error(outage.error)
         role.watchdog.progress("waiting for Redis")
+        if outage.attempt % _SAY_EVERY_ATTEMPTS == 1:
+            role.log.warning("waiting for Redis", doing=outage.doing, error=str(outage.error), waited_s=outage.waited_s)
 
     config = role.config
-    with connect(config.redis, queue=config.queue, run_folder=role.folder.root, on_wait=waiting) as queue:
+    with connect(config.redis, config.queue, run_folder=role.folder.root, on_outage=on_outage, stop=role.stop) as queue:
         role.unready.append(lambda: None if queue.ping() else "Redis does not answer")
         yield queue
 

@@ -11,14 +11,19 @@ import safetensors.numpy
 from xpm_stream.config import RunConfig
 from xpm_stream.errors import CheckpointError, PromotionConflict
 from xpm_stream.registry.promotion_log import Action, Candidate
-from xpm_stream.stages.process import Role, role_process
+from xpm_stream.stages.process import Role, open_queue, role_process
+from xpm_stream.stages.queue_observer import QueueObserver
 
 _WEIGHTS = "model.safetensors"
 
 
-def run_promoter(config: RunConfig, *, exit_when_drained: bool = False) -> None:
-    """Promote until told to stop; with `exit_when_drained`, candidates already proposed are judged first."""
-    with role_process("promoter", kind="promoter", config=config, port_offset=1) as role:
+def run_promoter(config: RunConfig) -> None:
+    """Promote until told to stop; candidates already proposed are judged before it leaves."""
+    with (
+        role_process("promoter", kind="promoter", config=config, port_offset=1) as role,
+        open_queue(role) as queue,
+        QueueObserver(queue, metrics=role.metrics),
+    ):
         promoter = Promoter(role)
         while not role.stop.is_set():
             promoter.judge_pending()
@@ -61,9 +66,7 @@ class Promoter:
             return False
         self._metrics.decisions.labels(action).inc()
         self._metrics.promotion_seconds.observe(time.monotonic() - started)
-        self._role.log.info(
-            action, number=entry.number, checkpoint=entry.checkpoint, step=entry.step, reasons=reasons
-        )
+        self._role.log.info(action, number=entry.number, checkpoint=entry.checkpoint, step=entry.step, reasons=reasons)
         return True
 
     def _verdict(self, candidate: Candidate) -> tuple[Action, list[str], dict[str, object]]:

@@ -1,4 +1,4 @@
-"""Which samples this trainer holds: in flight since they were read, or trained. Shared by loader and trainer threads."""
+"""Which samples this trainer holds: in flight since they were read, or trained. Two threads share it."""
 
 from __future__ import annotations
 

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Sequence
 
 import structlog
 
+from xpm_stream.config import RunConfig
 from xpm_stream.config.schema import DataConfig
 from xpm_stream.data.shard_urls import expand_shard_urls
-from xpm_stream.label_queue import LabelQueue, ShardRecord
+from xpm_stream.label_queue import LabelQueue, ShardRecord, connect
+from xpm_stream.stages.run_folder import RunFolder
 
 
 class ShardRegistration:
@@ -26,9 +29,9 @@ class ShardRegistration:
             ShardError: a named shard is missing.
         """
         now = time.monotonic()
-        if self._looked_at is not None:
-            if not self._config.watch or now - self._looked_at < self._config.watch_interval_s:
-                return 0
+        looked = self._looked_at is not None
+        if looked and not (self._config.watch and now - (self._looked_at or 0.0) >= self._config.watch_interval_s):
+            return 0
         self._looked_at = now
         files = expand_shard_urls(self._config.shards)
         added = sum(
@@ -40,3 +43,17 @@ class ShardRegistration:
         if added:
             structlog.get_logger().info("shards added", added=added, known=len(files), passes=self._config.passes)
         return added
+
+
+def add_shards(config: RunConfig, patterns: Sequence[str], *, pass_index: int = 0) -> tuple[int, int]:
+    """Add shards to a run's ledger; return how many are new, and how many were named.
+
+    Raises:
+        ShardError: a named shard is missing.
+    """
+    files = expand_shard_urls(patterns)
+    with connect(config.redis, config.queue, run_folder=RunFolder.of(config).root) as queue:
+        records = [
+            ShardRecord(url=f.url, shard_id=f.shard_id, size_bytes=f.size_bytes, pass_index=pass_index) for f in files
+        ]
+        return queue.add_shards(records), len(files)

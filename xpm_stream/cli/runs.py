@@ -1,0 +1,185 @@
+"""`xpm-stream up | evaluate | show | audit`: a whole run on this machine, and looking at one."""
+
+from __future__ import annotations
+
+import signal
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from types import FrameType
+from typing import TYPE_CHECKING, Annotated, Final
+
+import typer
+from rich.console import Console
+
+from xpm_stream.cli.options import ConfigPath, Overrides, RunPath
+from xpm_stream.config import load_config
+
+if TYPE_CHECKING:
+    from xpm_stream.monitoring.run_view import RunView
+    from xpm_stream.stages.closing import Outcome
+
+_LINE_EVERY_S: Final = 10.0
+
+
+def register(app: typer.Typer) -> None:
+    """Add the commands to the application."""
+    app.command(rich_help_panel="A whole run")(up)
+    app.command(rich_help_panel="A whole run")(audit)
+    app.command(rich_help_panel="A whole run")(show)
+    app.command(rich_help_panel="Models")(evaluate)
+
+
+def up(config: ConfigPath, overrides: Overrides = None) -> None:
+    """Run all roles on this machine: prepare, teach, stream, promote, evaluate, show."""
+    loaded = load_config(config, overrides=overrides or ())
+    console = Console()
+    from xpm_stream.monitoring.run_view import RunView
+    from xpm_stream.stages.closing import close_run
+    from xpm_stream.stages.local import LocalRun
+
+    with console.status("preparing data") as status:
+
+        def progress(done: int, total: int) -> None:
+            status.update(f"preparing data: {done:,} of {total:,} images")
+
+        run = LocalRun.prepare(loaded, progress=progress)
+    console.print(f"run folder [bold]{run.folder.root}[/]", highlight=False)
+    view = RunView(run.folder.root, name=run.config.name, total_steps=run.config.trainer.steps)
+    with _interruptible() as stopped, _shown(view, console) as look:
+        view.stage = "teaching and streaming"
+        finished = run.stream(on_look=look, stopped=stopped)
+    if not finished:
+        console.print(f"stopped; nothing is lost. The same command goes on: xpm-stream up {config}", highlight=False)
+        raise typer.Exit(130)
+    with console.status("closing") as status:
+        outcome = close_run(run, on_stage=status.update, on_look=lambda: None)
+    _print_outcome(console, outcome, run_folder=run.folder.root)
+    if not outcome.audit.ok:
+        raise typer.Exit(1)
+
+
+def evaluate(
+    checkpoint: Annotated[str, typer.Argument(help="checkpoint folder (any fsspec URL)", show_default=False)],
+    run: Annotated[Path | None, typer.Option(help="take annotations, images and split from this run")] = None,
+    annotations: Annotated[str | None, typer.Option(help="COCO instance JSON")] = None,
+    images: Annotated[str | None, typer.Option(help="folder of the images")] = None,
+    split: Annotated[str, typer.Option(help="split file, or a built-in split")] = "coco_48_17",
+    json: Annotated[Path | None, typer.Option(help="also write the figures here")] = None,
+) -> None:
+    """Judge a checkpoint on annotated images: AP50 of boxes and masks, base and target, constrained and generalized."""
+    from xpm_stream.cli.score_table import print_scores
+    from xpm_stream.config.schema import BaseSetConfig
+    from xpm_stream.errors import ConfigError
+    from xpm_stream.stages.evaluating import evaluate_checkpoint
+
+    like = load_config(run / "config.yaml") if run else None
+    if annotations and images:
+        val = BaseSetConfig(annotations=annotations, images=images)
+    elif like is not None and like.data.val is not None:
+        val, split = like.data.val, like.data.split.file
+    else:
+        raise ConfigError("say what to evaluate on: --annotations FILE --images FOLDER, or --run RUN with data.val")
+    console = Console()
+    with console.status("evaluating") as status:
+        scores = evaluate_checkpoint(
+            checkpoint,
+            annotations=val,
+            split_file=split,
+            like=like,
+            output=json,
+            on_progress=lambda done, total: status.update(f"evaluating: {done} of {total} images"),
+        )
+    print_scores(console, scores)
+
+
+def show(
+    run: RunPath,
+    checkpoint: Annotated[str | None, typer.Option(help="checkpoint folder; default: the champion")] = None,
+    out: Annotated[Path | None, typer.Option(help="PNG to write; default: in the run folder")] = None,
+    examples: Annotated[int, typer.Option(help="images to show", min=1, max=64)] = 8,
+) -> None:
+    """Draw pseudo masks with words, per-pixel noise and reliability (the paper's Figure 3)."""
+    from xpm_stream.errors import RegistryError
+    from xpm_stream.registry.promotion_log import PromotionLog
+    from xpm_stream.stages.run_folder import RunFolder
+    from xpm_stream.stages.showing import show_pseudo_labels
+
+    config = load_config(run / "config.yaml")
+    folder = RunFolder.of(config)
+    if checkpoint is None:
+        champion = PromotionLog(folder.registry_url(config)).champion()
+        if champion is None:
+            raise RegistryError(f"{run} has no promoted teacher yet")
+        checkpoint = f"{folder.registry_url(config)}/checkpoints/{champion.checkpoint}"
+    picture = show_pseudo_labels(
+        config, checkpoint=checkpoint, output=out or folder.pictures / "pseudo_labels.png", examples=examples
+    )
+    typer.echo(picture)
+
+
+def audit(run: RunPath) -> None:
+    """Check that every sample is trained, queued, skipped or dead; exit status 1 if one is missing."""
+    from xpm_stream.cli.audit_table import print_audit
+    from xpm_stream.stages.run_account import account_of
+
+    report = account_of(load_config(run / "config.yaml")).audit
+    print_audit(Console(), report)
+    if not report.ok:
+        raise typer.Exit(1)
+
+
+@contextmanager
+def _interruptible() -> Iterator[Callable[[], bool]]:
+    """Turn the first Ctrl-C or SIGTERM into a question's answer; a second one interrupts at once."""
+    asked = False
+
+    def handle(_number: int, _frame: FrameType | None) -> None:
+        nonlocal asked
+        if asked:
+            raise KeyboardInterrupt
+        asked = True
+
+    previous = {number: signal.signal(number, handle) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield lambda: asked
+    finally:
+        for number, handler in previous.items():
+            signal.signal(number, handler)
+
+
+@contextmanager
+def _shown(view: RunView, console: Console) -> Iterator[Callable[[], None]]:
+    """Draw the view live on a terminal; print a line now and then elsewhere."""
+    from rich.live import Live
+
+    if console.is_terminal:
+        with Live(view, console=console, refresh_per_second=4, transient=True):
+            yield view.look
+        return
+    last = float("-inf")
+
+    def look() -> None:
+        nonlocal last
+        if time.monotonic() - last >= _LINE_EVERY_S:
+            last = time.monotonic()
+            view.look()
+            print(view.line(), flush=True)
+
+    yield look
+
+
+def _print_outcome(console: Console, outcome: Outcome, *, run_folder: Path) -> None:
+    from xpm_stream.monitoring.summary_tables import render_summary
+
+    commands = [
+        (f"xpm-stream show {run_folder} --examples 16", "draw more pseudo labels"),
+        (f"xpm-stream audit {run_folder}", "account for every sample"),
+        (f"cat {run_folder}/summary.json", "the figures, for scripts"),
+        (f"ls {run_folder}/registry/promotions", "the promotion log"),
+    ]
+    console.print(render_summary(outcome.summary, commands=commands))
+    console.print(f"picture: {outcome.picture}", highlight=False, soft_wrap=True)
+    for problem in outcome.audit.problems():
+        console.print(f"[bold red]audit:[/] {problem}", highlight=False)

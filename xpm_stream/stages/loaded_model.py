@@ -1,0 +1,64 @@
+"""A checkpoint brought back as a method that can detect and label, from a folder on any fsspec URL."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+import torch
+
+from xpm_stream.config import RunConfig
+from xpm_stream.errors import ConfigError
+from xpm_stream.evaluation.detector import Floats, ImageDetections
+from xpm_stream.methods import find_method
+from xpm_stream.methods.teacher_student import TeacherStudent
+from xpm_stream.registry.checkpoints import CheckpointStore
+from xpm_stream.stages.devices import autocast, choose_device
+from xpm_stream.stages.network_files import checkpoint_base_classes, checkpoint_config, load_network
+
+Pixels = npt.NDArray[np.uint8]  # H x W x 3, RGB
+
+
+@dataclass(frozen=True, slots=True)
+class LoadedModel:
+    """A checkpoint's method on a device; satisfies the evaluation's Detector and BoxProposer."""
+
+    name: str
+    config: RunConfig
+    method: TeacherStudent
+    device: torch.device
+
+    def detect(
+        self, images: Sequence[Pixels], vocabularies: Sequence[Sequence[str]]
+    ) -> Sequence[Sequence[ImageDetections]]:
+        """Find objects by name: one list for each vocabulary, one item for each image."""
+        with autocast(self.device, precision=self.config.evaluation.precision):
+            return self.method.detect(images, vocabularies)
+
+    def propose_boxes(self, images: Sequence[Pixels]) -> Sequence[Floats]:
+        """Return class-agnostic proposals [P, 4] of each image, best first."""
+        with autocast(self.device, precision=self.config.evaluation.precision):
+            return self.method.propose_boxes(images)
+
+
+def load_model(url: str, *, like: RunConfig | None = None) -> LoadedModel:
+    """Load a checkpoint folder; `like` gives the sections that are not the model's (text cache, evaluation).
+
+    Raises:
+        CheckpointError: there is no such checkpoint, or it is damaged.
+        ConfigError: its method does not detect objects.
+    """
+    parent, _, name = url.rstrip("/").rpartition("/")
+    files = CheckpointStore(parent or ".").read(name)
+    config = checkpoint_config(files, name=name)
+    if like is not None:
+        config = config.model_copy(update={"evaluation": like.evaluation, "trainer": like.trainer})
+    device = choose_device(config.trainer.device, threads=config.evaluation.threads)
+    method = find_method(config.method)(config, base_classes=checkpoint_base_classes(files, name=name))
+    if not isinstance(method, TeacherStudent):
+        raise ConfigError(f"checkpoint {name} is of method {config.method}, which does not detect instances")
+    method.network.to(device).eval()
+    load_network(method, files, name=name)
+    return LoadedModel(name, config, method, device)

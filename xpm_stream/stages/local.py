@@ -1,0 +1,208 @@
+"""All roles of a run on one machine: prepare, teach, stream, promote, evaluate, show. Each role is its own process."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Final
+
+import msgspec
+
+from xpm_stream.config import RunConfig, load_config, save_resolved
+from xpm_stream.errors import ConfigError, XpmStreamError
+from xpm_stream.label_queue import start_or_join
+from xpm_stream.monitoring.summary import ModelScores
+from xpm_stream.registry.promotion_log import PromotionEntry, PromotionLog
+from xpm_stream.stages.children import Child, start_role, stop_in_order
+from xpm_stream.stages.preparation import Progress, prepare_data
+from xpm_stream.stages.run_folder import RunFolder
+
+_LOOK_EVERY_S: Final = 0.5
+_GRACE_S: Final = 60.0  # a trainer writes its checkpoint before it leaves
+# What may differ when a run is started again in its folder; all else decides what the run is.
+_MAY_CHANGE: Final = {"labeler", "trainer", "promotion", "metrics", "evaluation", "queue", "redis"}
+
+
+@dataclass(slots=True)
+class Stopwatch:
+    """Seconds of each stage, in the order they ran."""
+
+    seconds: dict[str, float] = field(default_factory=dict)
+
+    @contextmanager
+    def stage(self, name: str) -> Iterator[None]:
+        """Time what happens inside."""
+        started = time.monotonic()
+        try:
+            yield
+        finally:
+            self.seconds[name] = round(self.seconds.get(name, 0.0) + time.monotonic() - started, 1)
+
+
+@dataclass(frozen=True, slots=True)
+class LocalRun:
+    """One run on this machine."""
+
+    config: RunConfig  # with `data` filled in
+    folder: RunFolder
+    stopwatch: Stopwatch
+
+    @classmethod
+    def prepare(cls, config: RunConfig, *, progress: Progress | None = None) -> LocalRun:
+        """Make the run folder and its data, and save the resolved configuration there.
+
+        Raises:
+            ConfigError: the folder holds a run with another configuration.
+        """
+        stopwatch = Stopwatch()
+        folder = RunFolder.of(config)
+        config = config.model_copy(update={"folder": str(folder.root)})
+        with stopwatch.stage("prepare"):
+            config = prepare_data(config, progress=progress)
+        if folder.config.exists():
+            _check_same_run(load_config(folder.config), config, folder)
+        save_resolved(config, folder.root)
+        return cls(config, folder, stopwatch)
+
+    def stream(self, *, on_look: Callable[[], None], stopped: Callable[[], bool]) -> bool:
+        """Run all roles until the trainer has finished; return false if stopped before.
+
+        However it ends, the roles are stopped in order: labelers first, so that nothing new is queued, then the
+        trainer, which makes a checkpoint and acknowledges, then the promoter, then Redis.
+
+        Raises:
+            RoleError: a role ended with an error.
+        """
+        with ExitStack() as stack:
+            if self.config.redis.url == "embedded":
+                stack.enter_context(start_or_join(self.config.redis, run_folder=self.folder.root))
+            roles = _Roles(self, stack)
+            with self.stopwatch.stage("teacher"):
+                if not roles.teach(on_look=on_look, stopped=stopped):
+                    return False
+            with self.stopwatch.stage("stream"):
+                return roles.train(on_look=on_look, stopped=stopped)
+
+    def promotions(self) -> list[PromotionEntry]:
+        """Return the promotion log."""
+        return PromotionLog(self.folder.registry_url(self.config)).entries()
+
+    def checkpoint_url(self, name: str) -> str:
+        """Return where a teacher or candidate checkpoint is."""
+        return f"{self.folder.registry_url(self.config)}/checkpoints/{name}"
+
+    def evaluate(self, models: dict[str, str], *, on_look: Callable[[], None]) -> dict[str, ModelScores]:
+        """Evaluate checkpoints (label -> name) beside one another, each in its own process.
+
+        Raises:
+            RoleError: an evaluation ended with an error.
+        """
+        with self.stopwatch.stage("evaluate"):
+            outputs = {label: self.folder.evaluations / f"{name}.json" for label, name in models.items()}
+            children = []
+            for label, name in models.items():
+                arguments = ["evaluate", self.checkpoint_url(name), "--run", str(self.folder.root)]
+                arguments += ["--json", str(outputs[label])]
+                children.append(start_role(f"evaluate-{label}", arguments, logs=self.folder.logs))
+            _await(children, on_look=on_look)
+            return {label: msgspec.json.decode(path.read_bytes(), type=ModelScores) for label, path in outputs.items()}
+
+    def show(self, checkpoint: str, *, on_look: Callable[[], None]) -> Path:
+        """Draw pseudo labels of a checkpoint; return the picture.
+
+        Raises:
+            RoleError: it ended with an error.
+        """
+        with self.stopwatch.stage("pictures"):
+            picture = self.folder.pictures / "pseudo_labels.png"
+            arguments = [
+                "show",
+                str(self.folder.root),
+                "--checkpoint",
+                self.checkpoint_url(checkpoint),
+                "--out",
+                str(picture),
+            ]
+            _await([start_role("show", arguments, logs=self.folder.logs)], on_look=on_look)
+            return picture
+
+
+class _Roles:
+    """The processes of a run while it streams."""
+
+    def __init__(self, run: LocalRun, stack: ExitStack) -> None:
+        self._run = run
+        self._started: list[Child] = []
+        stack.callback(self._stop_all)
+
+    def teach(self, *, on_look: Callable[[], None], stopped: Callable[[], bool]) -> bool:
+        """Have a first teacher trained and promoted."""
+        promoter = self._start("promoter", "promote")
+        teacher = self._start("teacher", "teach")
+        while not (teacher.check() and self._promoted()):
+            promoter.check()
+            if stopped():
+                return False
+            on_look()
+            time.sleep(_LOOK_EVERY_S)
+        return True
+
+    def train(self, *, on_look: Callable[[], None], stopped: Callable[[], bool]) -> bool:
+        """Have the labelers and the trainer work until the trainer is done, then let the rest finish."""
+        config = self._run.config
+        labelers = [
+            self._start(f"labeler-{index}", "label", "--index", str(index)) for index in range(config.labeler.workers)
+        ]
+        trainer = self._start("trainer", "train")
+        while not trainer.check():
+            for child in self._started:
+                child.check()
+            if stopped():
+                return False
+            on_look()
+            time.sleep(_LOOK_EVERY_S)
+        for labeler in labelers:
+            labeler.ask_to_stop()
+        return True
+
+    def _promoted(self) -> bool:
+        return any(entry.action == "promote" for entry in self._run.promotions())
+
+    def _start(self, name: str, *arguments: str) -> Child:
+        config = str(self._run.folder.config)
+        child = start_role(name, [*arguments, config, "--end-with-parent"], logs=self._run.folder.logs)
+        self._started.append(child)
+        return child
+
+    def _stop_all(self) -> None:
+        order = ("labeler", "teacher", "trainer", "promoter")
+        ordered = sorted(self._started, key=lambda child: order.index(child.name.partition("-")[0]))
+        killed = stop_in_order(ordered, grace_s=_GRACE_S)
+        if killed:
+            raise XpmStreamError(
+                f"{', '.join(killed)} did not stop within {_GRACE_S:.0f} s and had to be killed; nothing is lost: "
+                "leases expire, and what was not acknowledged is trained at the next start"
+            )
+
+
+def _await(children: Sequence[Child], *, on_look: Callable[[], None]) -> None:
+    try:
+        while [child.name for child in children if not child.check()]:
+            on_look()
+            time.sleep(_LOOK_EVERY_S)
+    finally:
+        for child in children:
+            child.kill()
+
+
+def _check_same_run(before: RunConfig, now: RunConfig, folder: RunFolder) -> None:
+    old, new = before.model_dump(mode="json"), now.model_dump(mode="json")
+    changed = [name for name in new if name not in _MAY_CHANGE and old[name] != new[name]]
+    if changed:
+        raise ConfigError(
+            f"{folder.root} holds a run with another {', '.join(changed)}: choose another folder "
+            "(--set folder=...), or delete it to begin anew"
+        )
