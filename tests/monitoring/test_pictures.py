@@ -109,11 +109,11 @@ def test_every_kind_of_example_is_drawn_at_the_asked_width(instances, size):
 
 
 def test_noise_colours_are_comparable_between_examples():
-    low, high = (instance(noise=np.full((28, 28), level)) for level in (0.2, 0.8))
-    pixels = np.asarray(draw_figure([example([low], caption=""), example([high], caption="")]))
+    levels = [example([instance(noise=np.full((28, 28), level))], caption="") for level in (0.2, 0.5, 0.8)]
+    pixels = np.asarray(draw_figure(levels))
     found = {tuple(colour) for colour in pixels.reshape(-1, 3)}
     faded = 150 + 128 * 0.4
-    for share in (0.0, 1.0):
+    for share in (0.0, 0.5, 1.0):
         wanted = tuple((0.9 * heat_colours(np.array(share)) + 0.1 * int(faded)).astype(np.uint8).tolist())
         assert wanted in found
 
