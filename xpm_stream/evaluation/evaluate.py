@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -82,19 +82,15 @@ def evaluate_model(
         "target": truth.known_classes(target),
         "all": truth.known_classes(everything),
     }
-    asked = [split for split in splits if split == "all" or judged.images_with(splits[split])]
-    results: dict[Split, list[DetectionResult]] = {split: [] for split in asked}
-    proposals: list[ProposalResult] = []
-    for batch in _batches(image_ids, size=config.batch_images):
-        images = [read_image(image_id) for image_id in batch]
-        answers = _ask(detector, images, vocabularies=[splits[split] for split in asked])
-        for split, answer in zip(asked, answers, strict=True):
-            results[split].extend(_result(image_id, found) for image_id, found in zip(batch, answer, strict=True))
-        if isinstance(detector, BoxProposer):
-            boxes = zip(batch, detector.propose_boxes(images), strict=True)
-            proposals.extend(ProposalResult(image_id=image_id, boxes_xyxy=found) for image_id, found in boxes)
-        if on_progress is not None:
-            on_progress(image_ids.index(batch[-1]) + 1, len(image_ids))
+    asked = {split: names for split, names in splits.items() if split == "all" or judged.images_with(names)}
+    results, proposals = _detect(
+        detector,
+        image_ids,
+        read_image=read_image,
+        vocabularies=asked,
+        batch_images=config.batch_images,
+        on_progress=on_progress,
+    )
     limit = config.max_detections
     return EvaluationReport(
         constrained={
@@ -118,9 +114,29 @@ def evaluate_model(
     )
 
 
-def _batches(image_ids: Sequence[int], *, size: int) -> Iterator[Sequence[int]]:
-    for start in range(0, len(image_ids), size):
-        yield image_ids[start : start + size]
+def _detect(
+    detector: Detector,
+    image_ids: Sequence[int],
+    *,
+    read_image: Callable[[int], Image],
+    vocabularies: Mapping[Split, Sequence[str]],
+    batch_images: int,
+    on_progress: Callable[[int, int], None] | None,
+) -> tuple[dict[Split, list[DetectionResult]], list[ProposalResult]]:
+    results: dict[Split, list[DetectionResult]] = {split: [] for split in vocabularies}
+    proposals: list[ProposalResult] = []
+    for start in range(0, len(image_ids), batch_images):
+        batch = image_ids[start : start + batch_images]
+        images = [read_image(image_id) for image_id in batch]
+        answers = _ask(detector, images, vocabularies=list(vocabularies.values()))
+        for split, answer in zip(vocabularies, answers, strict=True):
+            results[split].extend(_result(image_id, found) for image_id, found in zip(batch, answer, strict=True))
+        if isinstance(detector, BoxProposer):
+            boxes = zip(batch, detector.propose_boxes(images), strict=True)
+            proposals.extend(ProposalResult(image_id=image_id, boxes_xyxy=found) for image_id, found in boxes)
+        if on_progress is not None:
+            on_progress(start + len(batch), len(image_ids))
+    return results, proposals
 
 
 def _ask(
