@@ -9,12 +9,13 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
+import numpy.typing as npt
 from PIL import Image, ImageDraw, ImageFont
 from pycocotools import mask as coco_mask
 
 from xpm_stream.data.synthetic.catalog import BASE_ORDER, TARGET_ORDER, UNANNOTATED_ORDER
 from xpm_stream.data.synthetic.corpus_config import PRESETS, SyntheticConfig
-from xpm_stream.data.synthetic.palette import Colour, mix
+from xpm_stream.data.synthetic.palette import Colour
 from xpm_stream.data.synthetic.samples import DrawnSample, draw_sample
 from xpm_stream.data.synthetic.scene import draw_object
 
@@ -48,7 +49,7 @@ def draw_class_sheet(config: SyntheticConfig, *, columns: int = 10, cell_px: int
 
 
 def draw_caption_sheet(
-    config: SyntheticConfig, *, columns: int = 5, rows: int = 3, cell_px: int = 200, seed: int = 0
+    config: SyntheticConfig, *, columns: int = 5, rows: int = 3, cell_px: int = 170, seed: int = 0
 ) -> Image.Image:
     """Caption images with the true masks' outlines and the first caption."""
     cell, text_h = cell_px * _SCALE, 46 * _SCALE
@@ -73,13 +74,28 @@ def _outlined(sample: DrawnSample) -> Image.Image:
     for number, item in enumerate(sample.instances):
         rle = {"size": [picture.height, picture.width], "counts": item.counts.encode("ascii")}
         inside = np.kron(coco_mask.decode(rle), np.ones((_SCALE, _SCALE), np.uint8)).astype(bool)
-        core = inside.copy()
-        core[1:] &= inside[:-1]
-        core[:-1] &= inside[1:]
-        core[:, 1:] &= inside[:, :-1]
-        core[:, :-1] &= inside[:, 1:]
-        pixels[inside & ~core] = mix(_MASKS[number % len(_MASKS)], _WHITE, 0.1)
+        core = inside
+        for _ in range(_SCALE):
+            core = _shrunk(core)
+        pixels[inside & ~core] = _MASKS[number % len(_MASKS)]
     return Image.fromarray(pixels)
+
+
+def _shrunk(mask: npt.NDArray[np.bool_]) -> npt.NDArray[np.bool_]:
+    inner = mask.copy()
+    inner[1:] &= mask[:-1]
+    inner[:-1] &= mask[1:]
+    inner[:, 1:] &= mask[:, :-1]
+    inner[:, :-1] &= mask[:, 1:]
+    return inner
+
+
+def _few_colours(sheet: Image.Image) -> Image.Image:
+    """256 colours are enough for drawings and keep the repository small; those of the outlines are kept for sure."""
+    common = sheet.quantize(256 - len(_MASKS)).getpalette() or []
+    palette = Image.new("P", (1, 1))
+    palette.putpalette([*common[: 3 * (256 - len(_MASKS))], *(channel for colour in _MASKS for channel in colour)])
+    return sheet.quantize(palette=palette, dither=Image.Dither.FLOYDSTEINBERG)
 
 
 def main() -> None:
@@ -96,7 +112,7 @@ def main() -> None:
         "synthetic_sketch": draw_caption_sheet(sketch, rows=1),
     }
     for name, sheet in sheets.items():
-        sheet.save(folder / f"{name}.png", optimize=True)
+        _few_colours(sheet).save(folder / f"{name}.png", optimize=True)
 
 
 if __name__ == "__main__":
