@@ -12,10 +12,12 @@ from pathlib import Path
 
 import fsspec
 import pytest
+from fsspec.implementations.memory import MemoryFileSystem
 
 from xpm_stream.errors import CheckpointError, RegistryError
 from xpm_stream.registry import CheckpointStore, trim_cache
 from xpm_stream.registry.local_store import locked_scratch, remove_leftovers
+from xpm_stream.registry.object_store import ObjectStore
 from xpm_stream.registry.store import open_store
 
 FILES = {"model.safetensors": bytes(range(256)) * 40, "state.json": b'{"step": 3}'}
@@ -299,6 +301,24 @@ def test_a_backend_without_atomic_create_refuses_to_write(url: str, tmp_path: Pa
         url = f"zip://x::{tmp_path}/a.zip"
     with pytest.raises(RegistryError, match=r"two promoters could both win; set registry.url"):
         open_store(url).create("promotions/00000001.json", b"{}")
+
+
+class ForgetfulFileSystem(MemoryFileSystem):
+    """Overwrites whatever the condition, as servers do that speak an older S3."""
+
+    protocol = "forgetful"
+
+    def pipe_file(self, path: str, value: bytes, mode: str = "overwrite", **kwargs: object) -> None:
+        super().pipe_file(path, value)
+
+
+def test_a_server_that_ignores_the_condition_is_found_out_before_the_first_write() -> None:
+    store = ObjectStore(ForgetfulFileSystem(), root="/forgetful", url="s3://forgetful", can_create=True)
+    with pytest.raises(RegistryError, match="two promoters could both win"):
+        store.create("promotions/00000001.json", b"{}")
+    with pytest.raises(RegistryError, match="two promoters could both win"):
+        CheckpointStore(store).write("a", FILES)
+    assert fsspec.filesystem("memory").find("/forgetful") == []
 
 
 @pytest.mark.parametrize("url", ["pipe:cat x", "python://x", "simplecache::pipe:cat", "nonsense://x"])

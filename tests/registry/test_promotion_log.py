@@ -199,11 +199,14 @@ def test_racing_threads_give_each_number_one_winner_in_memory() -> None:
                 won.append(log.append("promote", checkpoint=name, by=name, after=after).number)
             barrier.wait()
 
+    interval = sys.getswitchinterval()
+    sys.setswitchinterval(1e-6)  # let threads interrupt one another between looking and writing
     threads = [threading.Thread(target=race, args=(f"t{index}",)) for index in range(racers)]
     for thread in threads:
         thread.start()
     for thread in threads:
         thread.join()
+    sys.setswitchinterval(interval)
     assert sorted(won) == list(range(1, rounds + 1))
     fsspec.filesystem("memory").store.clear()
 
