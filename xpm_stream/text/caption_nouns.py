@@ -40,6 +40,7 @@ _COLOURS: Final = frozenset(
     "white black red blue green yellow brown gray grey pink purple tan gold silver orange beige".split()
 )
 _AFTER_IMAGE_WORD: Final = frozenset("of showing shows depicting depicts that featuring taken with".split())
+_AFTER_HEAD: Final = frozenset("of and in on at".split())
 _AFTER_VERB: Final = frozenset("be not you him them me us up".split())
 _PLAY: Final = frozenset("play plays playing played of".split())
 _SPORT_CONTEXT: Final = frozenset(
@@ -194,10 +195,12 @@ class CaptionNouns:
             # A plural is no modifier: "oranges, white plates".
             entry = plural and Entry(plural.canonical, plural.flags.replace(MODIFIER_FLAG, ""))
         trie: _Trie = {}
-        # The token as written comes last, so that its own phrases win over those of its singular.
+        # The token as written comes last, so that its own phrases win over those of its singular. Only "chests of
+        # drawers" has its plural in front: "cars park" is no car park.
         for spelling in reversed(spellings):
             for rest, phrase in [*self._lexicon.phrases_from(spelling), *self._extra_phrases.get(spelling, ())]:
-                _insert(trie, rest, phrase)
+                if spelling == token or rest[0] in _AFTER_HEAD:
+                    _insert(trie, rest, phrase)
         item = (entry, trie or None, entry is not None and not entry.flags) if entry or trie else None
         if len(self._known) >= _MAX_REMEMBERED:
             self._known.clear()

@@ -17,36 +17,16 @@ from __future__ import annotations
 
 import gzip
 import json
-import shutil
-import tempfile
-import warnings
 from collections import defaultdict
-from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass, field
-from importlib import resources
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
 from xpm_stream.errors import TextError
-from xpm_stream.text.lexicon import FORMAT, FORMAT_VERSION, IMAGE_FLAG, MODIFIER_FLAG, SPORT_FLAG, VERB_FLAG, Entry
+from xpm_stream.text.lexicon import FORMAT, FORMAT_VERSION, MODIFIER_FLAG, VERB_FLAG, Entry
+from xpm_stream.text.own_words import OwnWords, read_own_words
+from xpm_stream.text.wordnet_files import irregular_plurals, opened_wordnet, tag_counts
 from xpm_stream.text.words import key_of, singulars_of
-
-_WORDNET_FILES = (
-    "adj.exc adv.exc cntlist.rev data.adj data.adv data.noun data.verb index.adj index.adv index.noun index.sense "
-    "index.verb noun.exc verb.exc"
-).split()
-
-# Names by number, from lexnames(5WN).
-_LEXICOGRAPHER_FILES = (
-    "adj.all adj.pert adv.all noun.Tops noun.act noun.animal noun.artifact noun.attribute noun.body noun.cognition "
-    "noun.communication noun.event noun.feeling noun.food noun.group noun.location noun.motive noun.object noun.person "
-    "noun.phenomenon noun.plant noun.possession noun.process noun.quantity noun.relation noun.shape noun.state "
-    "noun.substance noun.time verb.body verb.change verb.cognition verb.communication verb.competition "
-    "verb.consumption verb.contact verb.creation verb.emotion verb.motion verb.perception verb.possession verb.social "
-    "verb.stative verb.weather adj.ppl"
-).split()
-_SYNTACTIC_CATEGORY = {"noun": 1, "verb": 2, "adj": 3, "adv": 4}
 
 OBJECT_ROOT = "object.n.01"
 _LOCATIONS = "location.n.01"
@@ -56,7 +36,6 @@ _NOT_SOLID = ("meal.n.01", "beverage.n.01", "juice.n.01", "milk.n.04", "ingesta.
 
 # Senses that say nothing for or against an object: what fills it, its pelt, its wood ("mug", "otter", "cherry").
 _NEUTRAL = ("containerful.n.01", "animal_skin.n.01", "wood.n.01")
-_FLAG_SECTIONS = {"verb": VERB_FLAG, "modifier": MODIFIER_FLAG, "image": IMAGE_FLAG, "sport": SPORT_FLAG}
 
 _OBJECT_SHARE = 0.5
 _REFUSE_ADJECTIVE_RATIO = 2.0
@@ -75,19 +54,6 @@ _PLAIN_ADJECTIVES = frozenset(
 _NAMED_BY_ADJECTIVE = frozenset(("noun.animal", "noun.plant", "noun.food"))
 
 
-@dataclass(slots=True)
-class OwnWords:
-    """The sections of `data/own_words.txt`."""
-
-    accept: dict[str, str] = field(default_factory=dict)
-    """Key -> canonical surface."""
-    refuse: set[str] = field(default_factory=set)
-    spellings: dict[str, str] = field(default_factory=dict)
-    """Key -> canonical surface of another word."""
-    flags: dict[str, str] = field(default_factory=dict)
-    """Key -> the flags to use instead of computed ones."""
-
-
 def build_lexicon(wordnet_folder: Path, output: Path) -> int:
     """Compile the WordNet database in `wordnet_folder` into the lexicon file `output`.
 
@@ -98,9 +64,9 @@ def build_lexicon(wordnet_folder: Path, output: Path) -> int:
         TextError: if nltk or a WordNet file is missing.
     """
     own = read_own_words()
-    with _opened_wordnet(wordnet_folder) as wordnet:
-        entries = _Compilation(wordnet, own, _tag_counts(wordnet_folder)).entries()
-        irregular = _irregular_plurals(wordnet_folder)
+    with opened_wordnet(wordnet_folder) as wordnet:
+        entries = _Compilation(wordnet, own, tag_counts(wordnet_folder)).entries()
+        irregular = irregular_plurals(wordnet_folder)
     _add_spellings(entries, own, irregular)
     lines = sorted(_line(key, entry) for key, entry in entries.items())
     header = {"format": FORMAT, "version": FORMAT_VERSION, "source": "WordNet 3.0", "spellings": len(lines)}
@@ -108,45 +74,6 @@ def build_lexicon(wordnet_folder: Path, output: Path) -> int:
     output.parent.mkdir(parents=True, exist_ok=True)
     output.write_bytes(gzip.compress(text.encode("utf-8"), compresslevel=9, mtime=0))
     return len(lines)
-
-
-def read_own_words(text: str | None = None) -> OwnWords:
-    """Read the package's own list, or `text` in the same format.
-
-    Raises:
-        TextError: on a line outside a known section.
-    """
-    if text is None:
-        text = resources.files("xpm_stream.text").joinpath("data/own_words.txt").read_text(encoding="utf-8")
-    own, section = OwnWords(), ""
-    for number, raw in enumerate(text.splitlines(), start=1):
-        line = raw.partition("#")[0].strip()
-        if not line:
-            continue
-        if line.startswith("["):
-            section = line.strip("[]")
-            continue
-        words = [word.strip() for word in line.split(",") if word.strip()]
-        for word in words:
-            _file_own_word(own, section, word, number)
-    return own
-
-
-def _file_own_word(own: OwnWords, section: str, word: str, number: int) -> None:
-    if section in ("accept", "class names"):
-        own.accept[key_of(word)] = word
-        own.flags.setdefault(key_of(word), "")
-    elif section == "refuse":
-        own.refuse.add(key_of(word))
-    elif section == "spelling":
-        other, _, canonical = word.partition("=")
-        own.spellings[key_of(other)] = canonical.strip()
-    elif section in _FLAG_SECTIONS:
-        own.flags[key_of(word)] = "".join(sorted({*own.flags.get(key_of(word), ""), _FLAG_SECTIONS[section]}))
-    elif section == "plain":
-        own.flags[key_of(word)] = ""
-    else:
-        raise TextError(f"own_words.txt, line {number}: {word!r} is in no known section ({section!r})")
 
 
 class _Compilation:
@@ -204,7 +131,7 @@ class _Compilation:
     def _is_described(self, key: str, lemma: str) -> bool:
         if key.partition(" ")[0] not in _PLAIN_ADJECTIVES or " " not in key:
             return False
-        return not any(synset.lexname() in _NAMED_BY_ADJECTIVE for synset in self._wordnet.synsets(lemma, "n"))
+        return self._wordnet.synsets(lemma, "n")[0].lexname() not in _NAMED_BY_ADJECTIVE
 
     def _flags(self, key: str) -> str:
         if key in self._own.flags:
@@ -244,8 +171,6 @@ class _Compilation:
 
 def _add_spellings(entries: dict[str, Entry], own: OwnWords, irregular: Iterable[tuple[str, str]]) -> None:
     _merge_regular_plurals(entries, own)
-    for key in [key for key, entry in entries.items() if "-" in entry.canonical and " " in key]:
-        entries.setdefault(key.replace(" ", ""), entries[key])
     for plural, singular in irregular:
         target = entries.get(singular)
         if target and plural not in entries and plural not in own.refuse and singular not in singulars_of(plural)[:1]:
@@ -255,6 +180,9 @@ def _add_spellings(entries: dict[str, Entry], own: OwnWords, irregular: Iterable
         if target is None:
             raise TextError(f"own_words.txt: spelling {key!r} points at {surface!r}, which is no word of the lexicon")
         entries[key] = Entry(target.canonical, own.flags.get(key, target.flags))
+    # "tshirt" is written for "t-shirt" as well.
+    for key in [key for key, entry in entries.items() if "-" in entry.canonical and key_of(entry.canonical) == key]:
+        entries.setdefault(key.replace(" ", ""), entries[key])
 
 
 def _merge_regular_plurals(entries: dict[str, Entry], own: OwnWords) -> None:
@@ -288,57 +216,3 @@ def _line(key: str, entry: Entry) -> str:
 def _subtree(wordnet: Any, name: str) -> set[Any]:
     root = wordnet.synset(name)
     return {root, *root.closure(lambda synset: synset.hyponyms())}
-
-
-def _tag_counts(folder: Path) -> dict[str, int]:
-    """Sense key -> how often SemCor tags it; each line of cntlist.rev is `sense_key sense_number tag_cnt`."""
-    lines = (folder / "cntlist.rev").read_text(encoding="ascii").splitlines()
-    return {fields[0]: int(fields[2]) for fields in map(str.split, lines)}
-
-
-def _irregular_plurals(folder: Path) -> list[tuple[str, str]]:
-    """(plural key, singular key) of noun.exc, sorted."""
-    pairs = []
-    for line in (folder / "noun.exc").read_text(encoding="ascii").splitlines():
-        plural, *singulars = line.replace("_", " ").split(" ") if "_" not in line else _split_exception(line)
-        pairs += [(key_of(plural), key_of(singular)) for singular in singulars[:1]]
-    return sorted(set(pairs))
-
-
-def _split_exception(line: str) -> list[str]:
-    return [part.replace("_", " ") for part in line.split()]
-
-
-@contextmanager
-def _opened_wordnet(folder: Path) -> Iterator[Any]:
-    """nltk's reader on a WordNet database as Debian lays it out.
-
-    nltk wants a `lexnames` file, which Debian leaves out, and reads only below folders it was told to trust: so the
-    files are copied to a private folder first.
-    """
-    try:
-        import nltk.data
-        from nltk.corpus.reader.wordnet import WordNetCorpusReader
-    except ImportError as error:
-        raise TextError("building the lexicon needs nltk: pip install 'xpm-stream[lexicon]'") from error
-    missing = [name for name in _WORDNET_FILES if not (folder / name).is_file()]
-    if missing:
-        raise TextError(
-            f"{folder} is no complete WordNet database: {', '.join(missing)} missing; "
-            "on Debian: apt install wordnet-base wordnet-sense-index"
-        )
-    # nltk would otherwise look for another WordNet to map sense numbers to, which nothing here needs.
-    reader_class = type("LocalWordNet", (WordNetCorpusReader,), {"map_wn": lambda self, version="wordnet": None})
-    with tempfile.TemporaryDirectory(prefix="xpm-wordnet-") as private:
-        for name in _WORDNET_FILES:
-            shutil.copyfile(folder / name, Path(private) / name)
-        names = (f"{i:02d}\t{n}\t{_SYNTACTIC_CATEGORY[n.split('.')[0]]}\n" for i, n in enumerate(_LEXICOGRAPHER_FILES))
-        (Path(private) / "lexnames").write_text("".join(names), encoding="ascii")
-        nltk.data.path.append(private)
-        try:
-            with warnings.catch_warnings():
-                warnings.simplefilter("ignore")
-                reader = reader_class(private, None)
-            yield reader
-        finally:
-            nltk.data.path.remove(private)
