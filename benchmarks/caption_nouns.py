@@ -45,8 +45,8 @@ def main() -> None:
         rates.append(len(captions) / (time.process_time() - started))
     print(
         f"caption_nouns {statistics.median(rates):,.0f} captions/s a core (median of {ROUNDS}; {min(rates):,.0f} to "
-        f"{max(rates):,.0f}; {len(captions):,} captions from {len(texts)} distinct, {found / len(captions):.2f} nouns each; "
-        f"lexicon loads in {load_ms:.0f} ms) | Python {platform.python_version()}, {platform.machine()}, "
+        f"{max(rates):,.0f}; {len(captions):,} captions from {len(texts)} distinct, {found / len(captions):.2f} nouns "
+        f"each; lexicon loads in {load_ms:.0f} ms) | Python {platform.python_version()}, {platform.machine()}, "
         f"{os.cpu_count()} cores, goal 20,000"
     )
 
