@@ -71,11 +71,11 @@ class RoiSampler:
         return boxes, labels, deltas, positive_boxes, self._masks_on_boxes(truth.masks, own, positive_boxes)
 
     def _masks_on_boxes(self, masks: Tensor, own: Tensor, boxes: Tensor) -> Tensor:
-        """Crop each box's mask onto the RoI grid, as Mask R-CNN does: [P, g, g]."""
+        """Crop each box's mask onto the RoI grid: [P, g, g]. Pixel centres count, as where masks are pasted back."""
         if own.numel() == 0:
             return boxes.new_zeros((0, self._mask_grid, self._mask_grid))
         used, rows = torch.unique(own, return_inverse=True)  # decode only the masks that are needed
         rois = torch.cat([rows[:, None].to(boxes.dtype), boxes], dim=1)
         source = masks[used][:, None].to(boxes.dtype)
-        cropped: Tensor = roi_align(source, rois, (self._mask_grid, self._mask_grid), 1.0)
+        cropped: Tensor = roi_align(source, rois, self._mask_grid, aligned=True)
         return cropped[:, 0]

@@ -24,6 +24,7 @@ from xpm_stream.engines.base import (
     Regions,
 )
 from xpm_stream.engines.roi_sampling import RoiSampler
+from xpm_stream.errors import ConfigError
 from xpm_stream.learning.losses import class_logits
 from xpm_stream.networks.backbones import Backbone, body_of_resnet, build_backbone
 from xpm_stream.networks.region_heads import EmbeddingHead, MaskHead
@@ -88,6 +89,11 @@ class TorchvisionRcnn:
             ConfigError: they cannot be found, fetched or fitted, or the small backbone was asked to take them.
         """
         if self._config.weights is not None:
+            if self._config.backbone == "small":
+                raise ConfigError(
+                    f"model.weights {self._config.weights!r} cannot go into model.backbone 'small', which has none: "
+                    "set model.weights to null, or choose resnet18, resnet50 or resnet101"
+                )
             body = body_of_resnet(self._network.backbone)
             load_resnet_weights(body, self._config.weights, backbone=self._config.backbone)
 

@@ -70,15 +70,15 @@ class ResidualBlock(nn.Module):
 class SmallResNet(nn.Module):
     """A narrow ResNet whose stride-16 stage is merged back into one stride-8 map: fast on CPU, learns from scratch."""
 
-    out_channels = 128
+    out_channels = 96
 
-    def __init__(self, *, widths: tuple[int, int, int, int] = (32, 48, 96, 192)) -> None:
+    def __init__(self, *, widths: tuple[int, int, int, int] = (32, 40, 80, 160)) -> None:
         super().__init__()
         stem, quarter, eighth, sixteenth = widths
         self.stem = nn.Sequential(
             nn.Conv2d(3, stem, 5, stride=2, padding=2, bias=False), nn.BatchNorm2d(stem), nn.ReLU(inplace=True)
         )
-        self.quarter = _stage(stem, quarter, blocks=2)
+        self.quarter = _stage(stem, quarter, blocks=1)
         self.eighth = _stage(quarter, eighth, blocks=2)
         self.sixteenth = _stage(eighth, sixteenth, blocks=2)
         self.lateral_eighth = nn.Conv2d(eighth, self.out_channels, 1)
@@ -93,7 +93,7 @@ class SmallResNet(nn.Module):
                 nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
 
     def forward(self, pixels: Tensor) -> dict[str, Tensor]:
-        """[B, 3, H, W] -> {"0": [B, 128, H / 8, W / 8]}."""
+        """[B, 3, H, W] -> {"0": [B, 96, H / 8, W / 8]}."""
         eighth = self.eighth(self.quarter(self.stem(pixels)))
         deep = self.lateral_sixteenth(self.sixteenth(eighth))
         lateral = self.lateral_eighth(eighth)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from http.client import HTTPException
 from pathlib import Path
 from urllib.error import URLError
 
@@ -54,7 +55,7 @@ def _fetch_named(name: str, *, backbone: str) -> dict[str, Tensor]:
         )
     try:
         state: dict[str, Tensor] = known[name].get_state_dict(progress=False, check_hash=True)
-    except (URLError, OSError, RuntimeError) as error:
+    except (URLError, HTTPException, OSError, RuntimeError) as error:
         raise ConfigError(
             f"model.weights {name!r} are not in torch's hub cache and cannot be fetched ({error}); give a .safetensors "
             "file, put the weights into the cache, or set model.weights to null to start from scratch"
