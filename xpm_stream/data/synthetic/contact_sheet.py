@@ -74,10 +74,7 @@ def _outlined(sample: DrawnSample) -> Image.Image:
     for number, item in enumerate(sample.instances):
         rle = {"size": [picture.height, picture.width], "counts": item.counts.encode("ascii")}
         inside = np.kron(coco_mask.decode(rle), np.ones((_SCALE, _SCALE), np.uint8)).astype(bool)
-        core = inside
-        for _ in range(_SCALE):
-            core = _shrunk(core)
-        pixels[inside & ~core] = _MASKS[number % len(_MASKS)]
+        pixels[inside & ~_shrunk(inside)] = _MASKS[number % len(_MASKS)]
     return Image.fromarray(pixels)
 
 
@@ -91,10 +88,11 @@ def _shrunk(mask: npt.NDArray[np.bool_]) -> npt.NDArray[np.bool_]:
 
 
 def _few_colours(sheet: Image.Image) -> Image.Image:
-    """256 colours are enough for drawings and keep the repository small; those of the outlines are kept for sure."""
-    common = sheet.quantize(256 - len(_MASKS)).getpalette() or []
+    """256 colours are enough for drawings and keep the repository small; paper, text and outlines keep theirs."""
+    kept = [_WHITE, _TEXT, *_MASKS]
+    common = sheet.quantize(256 - len(kept)).getpalette() or []
     palette = Image.new("P", (1, 1))
-    palette.putpalette([*common[: 3 * (256 - len(_MASKS))], *(channel for colour in _MASKS for channel in colour)])
+    palette.putpalette([*common[: 3 * (256 - len(kept))], *(channel for colour in kept for channel in colour)])
     return sheet.quantize(palette=palette, dither=Image.Dither.FLOYDSTEINBERG)
 
 
