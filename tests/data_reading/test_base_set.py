@@ -70,8 +70,10 @@ def test_images_come_with_boxes_masks_names_and_crowds(load: Load) -> None:
     assert masks[1].sum() == 50
 
 
-def test_boxes_are_clipped_to_the_image(load: Load) -> None:
+def test_boxes_are_clipped_to_the_image(load: Load, tree: Tree) -> None:
     assert load()[1].boxes_xyxy.tolist() == [[15, 5, 20, 10]]
+    tree["annotations"][2]["bbox"] = [-1.5, -2, 5, 5]
+    assert load()[1].boxes_xyxy.tolist() == [[0, 0, 3.5, 3]]
 
 
 def test_only_the_asked_classes_are_loaded_and_the_rest_is_counted(load: Load) -> None:
@@ -254,6 +256,15 @@ def test_a_sampler_goes_on_from_a_saved_state_and_differs_by_seed(coco_tiny: Pat
     assert resumed.take(10) != BaseSampler(base_set, seed=1).take(10)
     resumed.load_state(state)
     assert resumed.take(100) == sampler.take(100)
+
+
+def test_each_pass_has_an_order_of_its_own(coco_tiny: Path) -> None:
+    config = BaseSetConfig(
+        annotations=str(coco_tiny / "annotations" / "instances_val2017.json"), images=str(coco_tiny / "val2017")
+    )
+    base_set = BaseSet.load(config, class_names=["person"])
+    drawn = BaseSampler(base_set, seed=1).take(2 * len(base_set))
+    assert drawn[: len(base_set)] != drawn[len(base_set) :]
 
 
 def test_a_state_of_another_set_is_refused(load: Load) -> None:

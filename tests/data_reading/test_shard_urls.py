@@ -3,7 +3,6 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-import fsspec
 import pytest
 from caption_tars import pair, tar_bytes
 
@@ -125,13 +124,14 @@ def test_a_shard_is_complete_with_statistics_or_when_it_stopped_growing(folder: 
     assert not is_complete(grown, earlier=second)
 
 
-def test_a_shard_added_later_is_found_by_the_next_look() -> None:
-    with fsspec.open("memory://growing/0.tar", "wb") as file:
-        file.write(b"x")
-    assert names(["memory://growing/*.tar"]) == ["0.tar"]
-    with fsspec.open("memory://growing/1.tar", "wb") as file:
-        file.write(b"x")
-    assert names(["memory://growing/*.tar"]) == ["0.tar", "1.tar"]
+def test_a_shard_added_later_is_found_by_the_next_look(http_folder: tuple[Path, str]) -> None:
+    folder, url = http_folder  # fsspec remembers the listings of a web server, as it does those of object stores
+    (folder / "0.tar").write_bytes(b"x")
+    assert names([f"{url}/*.tar"]) == ["0.tar"]
+    (folder / "1.tar").write_bytes(b"x")
+    (folder / "1_stats.json").write_text('{"successes": 5}')
+    assert names([f"{url}/*.tar"]) == ["0.tar", "1.tar"]
+    assert [count_in_stats(shard) for shard in expand_shard_urls([f"{url}/*.tar"])] == [None, 5]
 
 
 def test_statistics_of_another_kind_are_named(folder: Path) -> None:

@@ -2,21 +2,19 @@ from __future__ import annotations
 
 import gzip
 import io
+import lzma
 import tarfile
-import threading
-from collections.abc import Iterator
-from functools import partial
-from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import fsspec
-import pytest
 from caption_tars import pair, tar_bytes
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from xpm_stream.config.schema import DataConfig
+from xpm_stream.data.tar_members import TarReader
 from xpm_stream.data.tar_reading import ShardDamage, TarSample, read_samples
+from xpm_stream.data.tar_stream import TarStream
 from xpm_stream.errors import SampleError
 
 CONFIG = DataConfig(max_image_bytes=3000)
@@ -85,16 +83,10 @@ def test_every_image_and_text_of_a_tar_is_in_one_sample(members: list[tuple[str,
 def test_resume_works_on_files_as_in_memory(tmp_path: Path) -> None:
     content = tar_bytes([member for index in range(20) for member in pair(str(index))])
     (tmp_path / "a.tar").write_bytes(content)
-    (tmp_path / "a.tar.xz").write_bytes(_xz(content))
+    (tmp_path / "a.tar.xz").write_bytes(lzma.compress(content))
     for name in ("a.tar", "a.tar.xz"):
         check_every_resume(f"file://{tmp_path / name}")
         check_every_resume(f"simplecache::file://{tmp_path / name}")
-
-
-def _xz(content: bytes) -> bytes:
-    import lzma
-
-    return lzma.compress(content)
 
 
 class _CountingFile(io.BytesIO):
@@ -111,9 +103,6 @@ class _CountingFile(io.BytesIO):
 
 
 def test_resume_near_the_end_of_a_plain_tar_reads_under_one_percent_of_it() -> None:
-    from xpm_stream.data.tar_members import TarReader
-    from xpm_stream.data.tar_stream import TarStream
-
     content = tar_bytes([member for index in range(2000) for member in pair(f"{index:04d}", image=b"x" * 20_000)])
     with fsspec.open("memory://long.tar", "wb") as file:
         file.write(content)
@@ -125,25 +114,6 @@ def test_resume_near_the_end_of_a_plain_tar_reads_under_one_percent_of_it() -> N
     members = list(TarReader(stream, start_offset=last.next_offset))
     assert [member.name for member in members] == ["1999.jpg", "1999.txt"]
     assert counting.bytes_read < len(content) / 100
-
-
-class _QuietHandler(SimpleHTTPRequestHandler):
-    """Python's own file server: it knows no byte ranges."""
-
-    def log_message(self, format: str, *args: object) -> None:
-        """Say nothing."""
-
-
-@pytest.fixture
-def http_folder(tmp_path: Path) -> Iterator[tuple[Path, str]]:
-    """A folder and the URL under which a web server gives it out."""
-    server = ThreadingHTTPServer(("127.0.0.1", 0), partial(_QuietHandler, directory=str(tmp_path)))
-    thread = threading.Thread(target=server.serve_forever)
-    thread.start()
-    yield tmp_path, f"http://127.0.0.1:{server.server_port}"
-    server.shutdown()
-    thread.join()
-    server.server_close()
 
 
 def test_a_web_server_without_byte_ranges_is_streamed_and_gives_no_references(http_folder: tuple[Path, str]) -> None:
