@@ -139,3 +139,9 @@ def test_a_rectangular_image_has_the_aspect_ratio_that_was_asked_for() -> None:
     config = SyntheticConfig(aspect_ratio=(1.5, 1.5), image_size=64)
     shapes = {scene.pixels.shape for scene in some_scenes(config, number=10)}
     assert shapes == {(64, 96, 3), (96, 64, 3)}
+
+
+def test_whole_objects_are_drawn_where_nothing_may_be_hidden() -> None:
+    scenes = list(some_scenes(a_crowded_config(min_visible=1.0, object_scale=(0.2, 0.4))))
+    assert all(item.visible == 1.0 for scene in scenes for item in scene.objects)
+    assert all(scene.objects for scene in scenes)

@@ -11,8 +11,13 @@ import pytest
 from PIL import Image
 from pycocotools.coco import COCO
 
+from xpm_stream.config.schema import BaseSetConfig, DataConfig
+from xpm_stream.data.base_set import BaseSet
+from xpm_stream.data.shard_urls import expand_shard_urls
+from xpm_stream.data.splits import load_split
 from xpm_stream.data.synthetic import PRESETS, CorpusPaths, Truth, preset_config, read_truth, write_corpus
 from xpm_stream.data.synthetic.samples import draw_sample
+from xpm_stream.data.tar_reading import TarSample, read_samples
 from xpm_stream.errors import ConfigError, DataError
 
 SMALL = PRESETS["tiny"].model_copy(
@@ -145,6 +150,17 @@ def test_pycocotools_reads_the_annotations(corpus: CorpusPaths, part: str, capsy
     for row in coco.imgs.values():
         with Image.open(images / row["file_name"]) as image:
             assert image.size == (row["width"], row["height"])
+
+
+def test_the_package_reads_its_own_corpus(corpus: CorpusPaths) -> None:
+    section = BaseSetConfig(annotations=str(corpus.base_annotations), images=str(corpus.base_images))
+    base_set = BaseSet.load(section, class_names=load_split(str(corpus.split)).base)
+    assert len(base_set) == 12
+    image = base_set[0]
+    assert image.masks().shape == (len(image.class_names), *image.pixels.shape[:2])
+    shards = expand_shard_urls([corpus.caption_shards])
+    samples = [sample for shard in shards for sample in read_samples(shard.url, config=DataConfig())]
+    assert [sample.key for sample in samples if isinstance(sample, TarSample)] == sorted(caption_samples(corpus))
 
 
 def test_the_base_set_annotates_base_classes_only_and_shows_target_objects(corpus: CorpusPaths) -> None:

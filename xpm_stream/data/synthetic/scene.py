@@ -46,7 +46,7 @@ class Composition:
 
     def __init__(self, background: Pixels, *, min_visible: float) -> None:
         self.pixels = background
-        self._min_visible = min_visible
+        self.min_visible = min_visible
         self._owner: npt.NDArray[np.int16] = np.full(background.shape[:2], -1, dtype=np.int16)
         self._words: list[str] = []
         self._sizes: list[int] = []  # pixels of each whole object, hidden ones and those outside included
@@ -55,13 +55,13 @@ class Composition:
         """Whether the object would be visible enough there, and leave the earlier ones visible enough."""
         solid = patch[..., 3] >= 128
         window, part = self._overlap(solid, left=left, top=top)
-        if part is None or solid[part].sum() < max(_MIN_VISIBLE_PIXELS, self._min_visible * solid.sum()):
+        if part is None or solid[part].sum() < max(_MIN_VISIBLE_PIXELS, self.min_visible * solid.sum()):
             return False
         hidden = np.bincount(self._owner[window][solid[part]] + 1, minlength=len(self._sizes) + 1)[1:]
         for index, loss in enumerate(hidden):
             if loss:
                 left_over = int((self._owner == index).sum()) - int(loss)
-                if left_over < max(_MIN_VISIBLE_PIXELS, self._min_visible * self._sizes[index]):
+                if left_over < max(_MIN_VISIBLE_PIXELS, self.min_visible * self._sizes[index]):
                     return False
         return True
 
@@ -163,10 +163,12 @@ def _find_place(
     composition: Composition, patch: Pixels, *, size_wh: tuple[int, int], rng: np.random.Generator
 ) -> tuple[int, int] | None:
     height, width = patch.shape[:2]
+    # How far an object may reach over each edge: half the way to being hidden too much, were it a rectangle.
+    reach = (1.0 - composition.min_visible) / 4
     for _ in range(_PLACEMENT_TRIES):
-        # An eighth of the object may reach over the edge.
-        left = round(float(rng.uniform(-width / 8, size_wh[0] - width * 7 / 8)))
-        top = round(float(rng.uniform(-height / 8, size_wh[1] - height * 7 / 8)))
+        across, down = rng.random(2)
+        left = round(-reach * width + float(across) * (size_wh[0] - width * (1.0 - 2.0 * reach)))
+        top = round(-reach * height + float(down) * (size_wh[1] - height * (1.0 - 2.0 * reach)))
         if composition.admits(patch, left=left, top=top):
             return left, top
     return None
