@@ -2,9 +2,12 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
+from typing import Any
 
+import fsspec
 import pytest
 from caption_tars import pair, tar_bytes
+from fsspec.implementations.local import LocalFileSystem
 
 from xpm_stream.data.shard_urls import count_in_stats, expand_shard_urls, is_complete, look_at_shard
 from xpm_stream.data.shard_writing import CaptionSample, write_caption_shards
@@ -125,13 +128,37 @@ def test_a_shard_is_complete_with_statistics_or_when_it_stopped_growing(folder: 
 
 
 def test_a_shard_added_later_is_found_by_the_next_look(http_folder: tuple[Path, str]) -> None:
-    folder, url = http_folder  # fsspec remembers the listings of a web server, as it does those of object stores
+    folder, url = http_folder
     (folder / "0.tar").write_bytes(b"x")
     assert names([f"{url}/*.tar"]) == ["0.tar"]
     (folder / "1.tar").write_bytes(b"x")
     (folder / "1_stats.json").write_text('{"successes": 5}')
     assert names([f"{url}/*.tar"]) == ["0.tar", "1.tar"]
     assert [count_in_stats(shard) for shard in expand_shard_urls([f"{url}/*.tar"])] == [None, 5]
+
+
+class RememberingFileSystem(LocalFileSystem):
+    """Files of this machine behind fsspec's listing cache, which the drivers of object stores use."""
+
+    protocol = "remembering"
+
+    def ls(self, path: str, detail: bool = False, **kwargs: object) -> list[Any]:
+        """List a folder, once."""
+        if path not in self.dircache:
+            self.dircache[path] = super().ls(path, detail=True, **kwargs)
+        infos = self.dircache[path]
+        return infos if detail else [info["name"] for info in infos]
+
+    def invalidate_cache(self, path: str | None = None) -> None:
+        """Forget every listing."""
+        self.dircache.clear()
+
+
+def test_remembered_listings_do_not_hide_new_shards(tmp_path: Path) -> None:
+    fsspec.register_implementation("remembering", RememberingFileSystem, clobber=True)
+    for number in range(3):
+        (tmp_path / f"{number}.tar").write_bytes(b"x")
+        assert len(names([f"remembering://{tmp_path}/*.tar"])) == number + 1
 
 
 def test_statistics_of_another_kind_are_named(folder: Path) -> None:

@@ -16,6 +16,7 @@ from pathlib import Path
 import fsspec
 import pytest
 from caption_tars import pair, tar_bytes
+from fsspec.compression import compr
 
 import xpm_stream.data
 from xpm_stream.config.schema import DataConfig
@@ -221,12 +222,8 @@ def test_compressed_shards_give_the_same_samples_without_references(tmp_path: Pa
     assert all(sample.reference is None for sample in compressed)
 
 
-@pytest.mark.skipif(sys.version_info >= (3, 14), reason="Python 3.14 has zstandard of its own")
-def test_zstandard_without_its_package_says_what_is_missing(tmp_path: Path) -> None:
-    from fsspec.compression import compr
-
-    if "zstd" in compr:
-        assert read(str(tmp_path / "a.tar.zst")) is not None
+@pytest.mark.skipif("zstd" in compr, reason="zstandard is installed here")
+def test_zstandard_without_its_package_says_what_is_missing() -> None:
     with pytest.raises(ShardError, match="zstandard"):
         list(read_samples("memory://a.tar.zst", config=CONFIG))
 
