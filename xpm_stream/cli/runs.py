@@ -171,7 +171,7 @@ def _shown(view: RunView, console: Console) -> Iterator[Callable[[], None]]:
 
 
 def _print_outcome(console: Console, outcome: Outcome, *, run_folder: Path) -> None:
-    from xpm_stream.monitoring.summary_tables import render_summary
+    from xpm_stream.monitoring.summary_tables import print_summary
 
     commands = [
         (f"xpm-stream show {run_folder} --examples 16", "draw more pseudo labels"),
@@ -179,7 +179,7 @@ def _print_outcome(console: Console, outcome: Outcome, *, run_folder: Path) -> N
         (f"cat {run_folder}/summary.json", "the figures, for scripts"),
         (f"ls {run_folder}/registry/promotions", "the promotion log"),
     ]
-    console.print(render_summary(outcome.summary, commands=commands))
+    print_summary(outcome.summary, console=console, commands=commands)
     console.print(f"picture: {outcome.picture}", highlight=False, soft_wrap=True)
     for problem in outcome.audit.problems():
         console.print(f"[bold red]audit:[/] {problem}", highlight=False)

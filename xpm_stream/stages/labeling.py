@@ -24,7 +24,7 @@ from xpm_stream.stages.annotator import Annotator
 from xpm_stream.stages.prefetch import Prefetched
 from xpm_stream.stages.prepared_samples import Prepared, PreparedSample, SamplePreparer, ShardEnd, Usable
 from xpm_stream.stages.process import Role, open_queue, role_process
-from xpm_stream.stages.shard_registration import ShardRegistration
+from xpm_stream.stages.shard_registration import ShardRegistration, corpus_finished
 
 _IDLE_S: Final = 0.5  # between two looks for work
 _MOST_SAMPLES_PER_COMMIT: Final = 64  # unusable samples cost little: do not wait for a full batch of usable ones
@@ -61,7 +61,7 @@ class Labeler:
             self._registration.look()
             if self._relabel() or self._label_next_shard():
                 continue
-            if not self._config.data.watch and self._queue.stats().drained:
+            if corpus_finished(self._config.data, self._queue.stats()):
                 self._role.log.info("corpus finished")
                 return
             self._role.stop.wait(_IDLE_S)

@@ -60,7 +60,7 @@ class Optimisation:
         total.backward()  # type: ignore[no-untyped-call]
         norm = float(nn.utils.clip_grad_norm_(self._parameters, self._config.clip_norm))
         if not math.isfinite(norm):
-            shown = ", ".join(f"{name}={float(loss):.4g}" for name, loss in losses.items())
+            shown = ", ".join(f"{name}={float(loss.detach()):.4g}" for name, loss in losses.items())
             raise TrainingError(
                 f"the gradient is not finite ({shown}): lower optimiser.learning_rate or optimiser.clip_norm, "
                 "and start again from the last checkpoint"

@@ -10,8 +10,17 @@ import structlog
 from xpm_stream.config import RunConfig
 from xpm_stream.config.schema import DataConfig
 from xpm_stream.data.shard_urls import expand_shard_urls
-from xpm_stream.label_queue import LabelQueue, ShardRecord, connect
+from xpm_stream.label_queue import LabelQueue, QueueStats, ShardRecord, connect
 from xpm_stream.stages.run_folder import RunFolder
+
+
+def corpus_finished(config: DataConfig, stats: QueueStats) -> bool:
+    """Whether nothing is left that could come: every shard of a corpus that does not grow is done and drained.
+
+    Before a labeler has added the first shard nothing is finished, only not begun.
+    """
+    begun = stats.shards_finished + stats.shards_failed > 0
+    return begun and stats.drained and not config.watch
 
 
 class ShardRegistration:

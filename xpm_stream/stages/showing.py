@@ -46,7 +46,8 @@ def _labelled(model: LoadedModel, config: RunConfig, *, wanted: int) -> Iterator
             images = []
         if wanted == 0:
             return
-    yield from _examples(model, images)
+    if images:
+        yield from _examples(model, images)
 
 
 def _examples(model: LoadedModel, batch: Sequence[tuple[CaptionImage, str]]) -> Iterator[PictureExample]:

@@ -58,7 +58,7 @@ class Student:
             losses = self.method.losses(batch)
         norm = self._optimisation.step(losses)
         self.state.step += 1
-        return {name: float(loss) for name, loss in losses.items()}, norm, time.monotonic() - started
+        return {name: float(loss.detach()) for name, loss in losses.items()}, norm, time.monotonic() - started
 
     def resume_files(self, ledger: Mapping[str, Any]) -> dict[str, bytes]:
         """Return everything needed to go on from here, with the trained ledger of this moment."""

@@ -36,7 +36,7 @@ def run_teacher(config: RunConfig) -> None:
     """
     with role_process("teacher", kind="trainer", config=config) as role:
         if role.promotions.candidates():
-            role.log.info("a first teacher is already proposed", candidates=len(role.promotions.candidates()))
+            role.log.info("a first teacher is already proposed")
             return
         if config.teacher.checkpoint:
             _adopt(role, config.teacher.checkpoint)
@@ -104,7 +104,7 @@ class TeacherTraining:
         self._optimisation.step(losses)
         self._step += 1
         self._role.watchdog.progress(f"teacher step {self._step}")
-        values = {name: float(loss) for name, loss in losses.items()}
+        values = {name: float(loss.detach()) for name, loss in losses.items()}
         metrics = self._role.metrics.trainer
         metrics.steps.inc()
         metrics.step.set(self._step)
@@ -133,6 +133,7 @@ class TeacherTraining:
     def _restore(self) -> None:
         latest = self._resume.latest()
         if latest is None:
+            self._method.load_starting_weights()
             return
         files = self._resume.read(latest.name)
         load_network(self._method, files, name=latest.name)

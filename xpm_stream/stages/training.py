@@ -14,6 +14,7 @@ from xpm_stream.stages.label_feed import Admitted, LabelFeed, Starved, TrainingI
 from xpm_stream.stages.prefetch import Prefetched
 from xpm_stream.stages.process import Role, open_queue, role_process
 from xpm_stream.stages.sample_claims import SampleClaims
+from xpm_stream.stages.shard_registration import corpus_finished
 from xpm_stream.stages.staleness import Staleness
 from xpm_stream.stages.student import Student
 
@@ -108,7 +109,7 @@ class Trainer:
     def _starved(self) -> bool:
         """Without new labels: free the budget by a checkpoint, or see that all is done."""
         self._checkpoint()
-        return not self._config.data.watch and self._queue.stats().drained
+        return corpus_finished(self._config.data, self._queue.stats())
 
     def _train_fresh(self, feed: LabelFeed, item: TrainingItem) -> bool:
         """Train one item without its stale labels; return whether the last step is done."""
