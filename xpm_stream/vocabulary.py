@@ -126,7 +126,9 @@ class Vocabulary:
         """
         version = state.get("version")
         if version != STATE_VERSION:
-            raise TextError(f"vocabulary state of version {version!r} cannot be read; this release reads {STATE_VERSION}")
+            raise TextError(
+                f"vocabulary state of version {version!r} cannot be read; this release reads {STATE_VERSION}"
+            )
         try:
             words, counts = list(state["words"]), [int(count) for count in state["counts"]]
             num_base = int(state["num_base"])
@@ -135,8 +137,14 @@ class Vocabulary:
             refused = int(state["refused"])
         except (KeyError, TypeError, ValueError, AttributeError) as error:
             raise TextError(f"vocabulary state is damaged ({error!r}); restore an earlier checkpoint") from error
-        if len(words) != len(counts) or len(set(words)) != len(words) or not num_base <= len(words) <= vocabulary.max_size:
-            raise TextError("vocabulary state is damaged: words, counts and sizes disagree; restore an earlier checkpoint")
+        if (
+            len(words) != len(counts)
+            or len(set(words)) != len(words)
+            or not num_base <= len(words) <= vocabulary.max_size
+        ):
+            raise TextError(
+                "vocabulary state is damaged: words, counts and sizes disagree; restore an earlier checkpoint"
+            )
         for word in words[num_base:]:
             vocabulary._append(word, 0)
         vocabulary._counts = counts
