@@ -35,7 +35,8 @@ class Rate:
         self.seen.append((now, value))
         while now - self.seen[0][0] > _RATE_OVER_S:
             self.seen.popleft()
-        (first_at, first), span = self.seen[0], now - self.seen[0][0]
+        first_at, first = self.seen[0]
+        span = now - first_at
         return (value - first) / span if span > 1.0 else None
 
 
@@ -90,7 +91,9 @@ class RunView:
     def __rich__(self) -> RenderableType:
         scrape = self._scrape
         roles = ", ".join(sorted(scrape.roles)) or "none answers yet"
-        head = Text.assemble((f"{self._name}  ", "bold"), (self.stage, "cyan"), f"  {self._elapsed()}  ", (roles, "dim"))
+        head = Text.assemble(
+            (f"{self._name}  ", "bold"), (self.stage, "cyan"), f"  {self._elapsed()}  ", (roles, "dim")
+        )
         body = Table.grid(padding=(0, 3))
         for _ in range(3):
             body.add_column(vertical="top")
@@ -129,7 +132,12 @@ class RunView:
         staleness = scrape.mean("xpm_trainer_staleness_promotions")
         _fact(table, "staleness", f"{staleness:.2f}" if staleness is not None else "–", "promotions")
         reliability = self._reliability[-1] if self._reliability else None
-        _fact(table, "reliability", f"{reliability:.3f}" if reliability is not None else "–", _sparkline(self._reliability))
+        _fact(
+            table,
+            "reliability",
+            f"{reliability:.3f}" if reliability is not None else "–",
+            _sparkline(self._reliability),
+        )
         errors = scrape.by_label("xpm_errors_total", "kind")
         shown = ", ".join(f"{kind} {count:.0f}" for kind, count in errors.items()) or "none"
         _fact(table, "errors", shown, "")
@@ -140,7 +148,9 @@ class RunView:
 
 
 def _facts(title: str) -> Table:
-    table = Table(title=Text(title, style="bold"), title_justify="left", box=None, show_header=False, padding=(0, 1, 0, 0))
+    table = Table(
+        title=Text(title, style="bold"), title_justify="left", box=None, show_header=False, padding=(0, 1, 0, 0)
+    )
     table.add_column(style="dim", no_wrap=True)
     table.add_column(justify="right", no_wrap=True)
     table.add_column(style="dim", no_wrap=True)
