@@ -27,6 +27,7 @@ from xpm_stream.errors import QueueRefused, QueueUnavailable
 
 _LONGEST_SOCKET_PATH: Final = 107  # bytes; sockaddr_un holds 108 with the final zero
 _START_PATIENCE_S: Final = 30.0
+_POLL_S: Final = 0.02
 _STOP_PATIENCE_S: Final = 20.0
 _EXIT_LOCKED: Final = 75
 
@@ -34,10 +35,18 @@ _EXIT_LOCKED: Final = 75
 class EmbeddedServer:
     """A running embedded Redis: `url` reaches it. The process that started it owns it; `stop` ends it only there."""
 
-    def __init__(self, *, url: str, folder: Path, supervisor: subprocess.Popen[bytes] | None) -> None:
+    def __init__(
+        self,
+        *,
+        url: str,
+        folder: Path,
+        supervisor: subprocess.Popen[bytes] | None = None,
+        ownership: int | None = None,
+    ) -> None:
         self.url = url  # holds the password: never print it
         self.folder = folder
         self._supervisor = supervisor
+        self._ownership = ownership  # descriptor of the locked owner.lock
 
     @property
     def owned(self) -> bool:
@@ -49,6 +58,7 @@ class EmbeddedServer:
         supervisor, self._supervisor = self._supervisor, None
         if supervisor is None:
             return
+        (self.folder / "endpoint.json").unlink(missing_ok=True)
         assert supervisor.stdin is not None
         supervisor.stdin.close()
         try:
@@ -56,7 +66,9 @@ class EmbeddedServer:
         except subprocess.TimeoutExpired:
             supervisor.kill()
             supervisor.wait()
-        (self.folder / "endpoint.json").unlink(missing_ok=True)
+        if self._ownership is not None:
+            os.close(self._ownership)
+            self._ownership = None
 
     def __enter__(self) -> EmbeddedServer:
         return self
@@ -81,11 +93,21 @@ def start_or_join(config: RedisConfig, *, run_folder: Path, binary: Path | None 
     """
     folder = run_folder.resolve() / "redis"
     folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    deadline_s = time.monotonic() + _START_PATIENCE_S
     with _exclusive(folder / "start.lock"):
-        joined = _running(folder)
-        if joined is not None:
-            return joined
-        return _start(config, folder, binary or find_redis_server())
+        while True:
+            ownership = _free_ownership(folder / "owner.lock")
+            if ownership is not None:
+                return _start(config, folder, binary, ownership)
+            joined = _running(folder)
+            if joined is not None:
+                return joined
+            if time.monotonic() > deadline_s:
+                raise QueueUnavailable(
+                    f"the embedded Redis in {folder} is owned by a process that still runs, but does not answer: "
+                    f"see {folder / 'redis.log'} and supervisor.log there, or end that process"
+                )
+            time.sleep(_POLL_S)
 
 
 def find_redis_server() -> Path:
@@ -128,39 +150,68 @@ def _exclusive(path: Path) -> Iterator[None]:
         yield
 
 
-def _running(folder: Path) -> EmbeddedServer | None:
-    """The server the endpoint file names, if it answers to its password; a stale file is as good as none."""
+def _free_ownership(path: Path) -> int | None:
+    """The locked descriptor, or none while an owner lives. A server whose owner is gone is about to end: not joined."""
+    descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o600)
     try:
-        url = str(json.loads((folder / "endpoint.json").read_text("utf-8"))["url"])
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        os.close(descriptor)
+        return None
+    return descriptor
+
+
+def _running(folder: Path) -> EmbeddedServer | None:
+    """The server the endpoint file names, if it answers to its password."""
+    url = _endpoint(folder)
+    if url is None or not (_answers(url) or _is_loading(url)):
+        return None
+    return EmbeddedServer(url=url, folder=folder)
+
+
+def _endpoint(folder: Path) -> str | None:
+    try:
+        return str(json.loads((folder / "endpoint.json").read_text("utf-8"))["url"])
     except (FileNotFoundError, json.JSONDecodeError, KeyError, TypeError):
         return None
-    if not _answers(url):
-        return None
-    return EmbeddedServer(url=url, folder=folder, supervisor=None)
 
 
 def _answers(url: str) -> bool:
     client = redis.Redis.from_url(url, socket_timeout=2.0, socket_connect_timeout=2.0)
     try:
         return bool(client.ping())
-    except redis.exceptions.BusyLoadingError:
-        return False
     except redis.exceptions.RedisError:
         return False
     finally:
         client.close()
 
 
-def _start(config: RedisConfig, folder: Path, binary: Path) -> EmbeddedServer:
-    _refuse_newer_data(folder, binary)
-    socket_path = folder / "redis.sock"
-    if len(os.fsencode(socket_path)) <= _LONGEST_SOCKET_PATH:
-        return _launch(config, folder, binary, socket_path=socket_path, port=0)
-    return _launch(config, folder, binary, socket_path=None, port=_free_port())
+def _start(config: RedisConfig, folder: Path, binary: Path | None, ownership: int) -> EmbeddedServer:
+    try:
+        chosen = binary or find_redis_server()
+        _refuse_newer_data(folder, chosen)
+        socket_path = folder / "redis.sock"
+        short = len(os.fsencode(socket_path)) <= _LONGEST_SOCKET_PATH
+        url, supervisor = _launch(config, folder, chosen, socket_path=socket_path if short else None)
+    except BaseException:
+        os.close(ownership)
+        raise
+    server = EmbeddedServer(url=url, folder=folder, supervisor=supervisor, ownership=ownership)
+    try:
+        _wait_until_it_answers(server, supervisor)
+        _write_private(folder / "endpoint.json", json.dumps({"url": url}))
+    except BaseException:
+        server.stop()
+        raise
+    return server
 
 
-def _launch(config: RedisConfig, folder: Path, binary: Path, *, socket_path: Path | None, port: int) -> EmbeddedServer:
+def _launch(
+    config: RedisConfig, folder: Path, binary: Path, *, socket_path: Path | None
+) -> tuple[str, subprocess.Popen[bytes]]:
+    """Starts the supervisor and, under it, redis-server; returns its URL before it answers."""
     password = secrets.token_urlsafe(24)
+    port = _free_port() if socket_path is None else 0
     config_file = folder / "redis.conf"
     _write_private(config_file, _configuration(config, folder, password, socket_path=socket_path, port=port))
     if socket_path is None:
@@ -177,14 +228,7 @@ def _launch(config: RedisConfig, folder: Path, binary: Path, *, socket_path: Pat
             # Ctrl-C must reach the roles, not the Redis they still have to write to.
             start_new_session=True,
         )
-    server = EmbeddedServer(url=url, folder=folder, supervisor=supervisor)
-    try:
-        _wait_until_it_answers(server, supervisor)
-    except BaseException:
-        server.stop()
-        raise
-    _write_private(folder / "endpoint.json", json.dumps({"url": url, "supervisor_pid": supervisor.pid}))
-    return server
+    return url, supervisor
 
 
 def _wait_until_it_answers(server: EmbeddedServer, supervisor: subprocess.Popen[bytes]) -> None:
@@ -203,7 +247,7 @@ def _wait_until_it_answers(server: EmbeddedServer, supervisor: subprocess.Popen[
             raise QueueUnavailable(
                 f"the embedded redis-server does not answer after {_START_PATIENCE_S:.0f} s: see {log}"
             )
-        time.sleep(0.02)
+        time.sleep(_POLL_S)
 
 
 def _is_loading(url: str) -> bool:

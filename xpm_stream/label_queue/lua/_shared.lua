@@ -8,6 +8,11 @@ local function integer(number)
   return string.format('%.0f', number)
 end
 
+-- Changes a count. Zero is left alone: Lua writes a negated zero as -0, which Redis takes for no integer.
+local function add_count(counters, name, change)
+  if change ~= 0 then redis.call('HINCRBY', counters, name, integer(change)) end
+end
+
 local function now_ms()
   local time = redis.call('TIME')
   return tonumber(time[1]) * 1000 + math.floor(tonumber(time[2]) / 1000)
@@ -81,6 +86,6 @@ end
 local function add_relabel(relabels, queue, counters, sample, record, now)
   if redis.call('HSETNX', relabels, sample, cmsgpack.pack(record)) == 0 then return false end
   redis.call('ZADD', queue, integer(now), sample)
-  redis.call('HINCRBY', counters, 'relabel_bytes', #(record.data or ''))
+  add_count(counters, 'relabel_bytes', #(record.data or ''))
   return true
 end

@@ -22,8 +22,8 @@ for i, id in ipairs(ids) do
   end
 end
 if deleted > 0 then
-  redis.call('HINCRBY', counters, 'bytes', integer(-bytes))
-  redis.call('HINCRBY', counters, 'acknowledged', deleted)
+  add_count(counters, 'bytes', -bytes)
+  add_count(counters, 'acknowledged', deleted)
   if redis.call('HLEN', failures) > 0 then redis.call('HDEL', failures, unpack(ids)) end
 end
 return deleted

@@ -20,7 +20,7 @@ row.state, row.owner, row.lease = 'leased', arguments.owner, arguments.lease
 row.expires_ms = now + arguments.ttl_ms
 if expired then
   row.takeovers = (row.takeovers or 0) + 1
-  redis.call('HINCRBY', counters, 'lease_expiries', 1)
+  add_count(counters, 'lease_expiries', 1)
 end
 save_row(shards, shard, row)
 redis.call('ZREM', pending, shard)

@@ -21,8 +21,8 @@ redis.call('XADD', dead, '*', 's', sample, 'm', message, 'r', fields.r or 0, 're
 redis.call('XACK', labels, arguments.group, id)
 redis.call('XDEL', labels, id)
 redis.call('HDEL', failures, id)
-redis.call('HINCRBY', counters, 'bytes', -#message)
-redis.call('HINCRBY', counters, 'dead.' .. arguments.reason, 1)
+add_count(counters, 'bytes', -#message)
+add_count(counters, 'dead.' .. arguments.reason, 1)
 redis.call('HINCRBY', meta, 'moves', 1)
 if arguments.shard ~= '' and redis.call('SETBIT', dead_bits, integer(arguments.ordinal), 1) == 0 then
   local row = load_row(shards, arguments.shard)

@@ -29,7 +29,7 @@ for _, skip in ipairs(arguments.skips) do
   for _, ordinal in ipairs(ordinals) do redis.call('SETBIT', skipped_bits, integer(ordinal), 1) end
   if #ordinals > 0 then
     count_reason(row, 'skipped', reason, #ordinals)
-    redis.call('HINCRBY', counters, 'skipped.' .. reason, #ordinals)
+    add_count(counters, 'skipped.' .. reason, #ordinals)
   end
 end
 for _, reject in ipairs(arguments.rejects) do
@@ -37,7 +37,7 @@ for _, reject in ipairs(arguments.rejects) do
     'place', reject.place, 'side', 'labeler', 'attempts', 1)
   redis.call('SETBIT', dead_bits, integer(reject.ordinal), 1)
   count_reason(row, 'dead', reject.reason, 1)
-  redis.call('HINCRBY', counters, 'dead.' .. reject.reason, 1)
+  add_count(counters, 'dead.' .. reject.reason, 1)
 end
 
 row.ordinal, row.byte_offset = arguments.ordinal, arguments.byte_offset
@@ -57,7 +57,7 @@ else
   redis.call('ZADD', leases, integer(row.expires_ms), arguments.shard)
 end
 if #arguments.labels > 0 then
-  redis.call('HINCRBY', counters, 'bytes', bytes)
-  redis.call('HINCRBY', counters, 'labels', #arguments.labels)
+  add_count(counters, 'bytes', bytes)
+  add_count(counters, 'labels', #arguments.labels)
 end
 return 1

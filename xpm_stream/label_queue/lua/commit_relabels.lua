@@ -11,7 +11,7 @@ local function book(item, field)
     rows[item.shard] = rows[item.shard] or load_row(shards, item.shard)
     count_reason(rows[item.shard], field, item.reason, 1)
   end
-  redis.call('HINCRBY', counters, field .. '.' .. item.reason, 1)
+  add_count(counters, field .. '.' .. item.reason, 1)
 end
 
 for i, item in ipairs(arguments.items) do
@@ -20,8 +20,8 @@ for i, item in ipairs(arguments.items) do
     local record = cmsgpack.unpack(redis.call('HGET', relabels, item.sample))
     if item.kind == 'label' then
       redis.call('XADD', labels, '*', 's', item.sample, 'm', ARGV[1 + i], 'r', record.relabels)
-      redis.call('HINCRBY', counters, 'bytes', #ARGV[1 + i])
-      redis.call('HINCRBY', counters, 'labels', 1)
+      add_count(counters, 'bytes', #ARGV[1 + i])
+      add_count(counters, 'labels', 1)
     elseif item.kind == 'skip' then
       book(item, 'skipped')
     else
@@ -32,7 +32,7 @@ for i, item in ipairs(arguments.items) do
     redis.call('HDEL', relabels, item.sample)
     redis.call('ZREM', queue, item.sample)
     redis.call('HDEL', leases, item.sample)
-    redis.call('HINCRBY', counters, 'relabel_bytes', -#(record.data or ''))
+    add_count(counters, 'relabel_bytes', -#(record.data or ''))
     moved = moved + 1
   end
 end

@@ -12,7 +12,7 @@ for _, sample in ipairs(arguments.samples) do
     redis.call('HDEL', relabels, sample)
     redis.call('ZREM', queue, sample)
     redis.call('HDEL', leases, sample)
-    redis.call('HINCRBY', counters, 'relabel_bytes', -#(cmsgpack.unpack(packed).data or ''))
+    add_count(counters, 'relabel_bytes', -#(cmsgpack.unpack(packed).data or ''))
     dropped = dropped + 1
   end
 end

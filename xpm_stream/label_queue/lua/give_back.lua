@@ -18,8 +18,8 @@ for _, id in ipairs(arguments.ids) do
       redis.call('XACK', labels, arguments.group, id)
       redis.call('XDEL', labels, id)
       redis.call('HDEL', failures, id)
-      redis.call('HINCRBY', counters, 'bytes', -#fields.m)
-      redis.call('HINCRBY', counters, 'given_back', 1)
+      add_count(counters, 'bytes', -#fields.m)
+      add_count(counters, 'given_back', 1)
       moved = moved + 1
     end
   end

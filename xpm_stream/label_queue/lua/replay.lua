@@ -9,7 +9,7 @@ if not letter then return 'gone' end
 local went
 if letter.side == 'trainer' and letter.m and #letter.m > 0 then
   redis.call('XADD', labels, '*', 's', letter.s, 'm', letter.m, 'r', letter.r or 0)
-  redis.call('HINCRBY', counters, 'bytes', #letter.m)
+  add_count(counters, 'bytes', #letter.m)
   went = 'stream'
 else
   local record = {relabels = tonumber(letter.r or 0), reason = 'replayed'}
@@ -18,7 +18,7 @@ else
 end
 redis.call('XDEL', dead, arguments.id)
 redis.call('SETBIT', dead_bits, integer(arguments.ordinal), 0)
-redis.call('HINCRBY', counters, 'dead.' .. letter.reason, -1)
+add_count(counters, 'dead.' .. letter.reason, -1)
 redis.call('HINCRBY', meta, 'moves', 1)
 local row = load_row(shards, arguments.shard)
 if row then

@@ -1,0 +1,125 @@
+import math
+
+import msgspec
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from queue_examples import instance, label
+
+from xpm_stream.errors import MessageError
+from xpm_stream.label_queue import decode, encode
+from xpm_stream.records import (
+    ImageInline,
+    ImageReference,
+    InstanceAnnotation,
+    LabelMessage,
+    PseudoInstance,
+    SampleId,
+    ShardId,
+    TeacherVersion,
+)
+
+SAMPLE = SampleId(0, ShardId("0123456789abcdef"), 12345)
+big = st.integers(0, 2**53)
+unit = st.floats(0, 1, width=32)
+pixels = st.floats(-1e4, 1e4, width=32)
+
+
+@st.composite
+def boxes(draw):
+    xs, ys = sorted([draw(pixels), draw(pixels)]), sorted([draw(pixels), draw(pixels)])
+    return (xs[0], ys[0], xs[1], ys[1])
+
+
+instances = st.builds(
+    PseudoInstance,
+    word=st.text(max_size=20),
+    box_xyxy=boxes(),
+    mask_bits=st.binary(min_size=98, max_size=98),
+    score=unit,
+    reliability=st.none() | unit,
+)
+images = st.builds(ImageReference, st.text(), big, st.integers(1, 2**40)) | st.builds(
+    ImageInline, st.binary(min_size=1, max_size=300)
+)
+messages = st.builds(
+    LabelMessage,
+    method=st.text(max_size=10),
+    sample=st.builds(SampleId, st.integers(0, 100), st.text("0123456789abcdef", min_size=1).map(ShardId), big),
+    teacher=st.builds(TeacherVersion, big, big, big),
+    image=images,
+    image_size_wh=st.tuples(st.integers(1, 10**5), st.integers(1, 10**5)),
+    words=st.lists(st.text(max_size=20), max_size=5),
+    annotation=st.builds(InstanceAnnotation, instances=st.lists(instances, max_size=4)),
+    labelled_at_s=st.floats(0, 1e10),
+    key=st.text(max_size=20),
+)
+
+
+@given(messages)
+def test_a_message_comes_back_as_it_went(message):
+    assert decode(encode(message)) == message
+
+
+@given(st.binary(max_size=200))
+def test_bytes_that_are_no_message_are_a_message_error(data):
+    with pytest.raises(MessageError):
+        decode(data)
+
+
+@given(messages, st.data())
+@settings(max_examples=200)
+def test_a_damaged_message_is_refused_or_still_a_valid_one(message, data):
+    packed = bytearray(encode(message))
+    place = data.draw(st.integers(0, len(packed) - 1))
+    packed[place] = data.draw(st.integers(0, 255))
+    try:
+        found = decode(bytes(packed))
+    except MessageError:
+        return
+    encode(found)
+
+
+def test_five_instances_by_reference_take_less_than_a_kilobyte():
+    assert len(encode(label(SAMPLE, num_instances=5))) < 1000
+
+
+def test_another_schema_version_is_named():
+    wire = msgspec.msgpack.decode(encode(label(SAMPLE)))
+    wire[0] = 2
+    with pytest.raises(MessageError, match="schema version 2, this build reads 1"):
+        decode(msgspec.msgpack.encode([*wire, "a field of the future"]))
+
+
+@pytest.mark.parametrize(
+    ("change", "complaint"),
+    [
+        ({"mask_bits": b"\0" * 97}, "97 bytes"),
+        ({"score": 1.5}, "score"),
+        ({"score": math.nan}, "score"),
+        ({"reliability": -0.5}, "reliability"),
+        ({"box_xyxy": (5.0, 0.0, 1.0, 1.0)}, "box"),
+        ({"box_xyxy": (0.0, 0.0, math.inf, 1.0)}, "box"),
+        ({"box_xyxy": (0.0, math.nan, 1.0, 1.0)}, "box"),
+    ],
+)
+def test_an_impossible_instance_is_refused_before_it_is_sent(change, complaint):
+    broken = msgspec.structs.replace(instance(), **change)
+    message = msgspec.structs.replace(label(SAMPLE), annotation=InstanceAnnotation(instances=[broken]))
+    with pytest.raises(MessageError, match=complaint):
+        encode(message)
+
+
+@pytest.mark.parametrize(
+    ("change", "complaint"),
+    [
+        ({"image": ImageReference("u", -1, 5)}, "byte range"),
+        ({"image": ImageInline(b"")}, "empty"),
+        ({"image_size_wh": (0, 5)}, "image size"),
+        ({"labelled_at_s": math.inf}, "labelled_at_s"),
+        ({"sample": SampleId(0, ShardId("a"), -1)}, "negative"),
+    ],
+)
+def test_an_impossible_message_is_refused_before_it_is_sent(change, complaint):
+    with pytest.raises(MessageError, match=complaint):
+        encode(msgspec.structs.replace(label(SAMPLE), **change))
