@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Final, NewType
 
 import msgspec
@@ -51,6 +52,14 @@ class ImageInline(msgspec.Struct, frozen=True, tag="inline"):
 ImagePayload = ImageReference | ImageInline
 
 
+class Finding(msgspec.Struct, frozen=True, kw_only=True):
+    """What any kind of annotation can say of one word it places in an image: all that counting and drift need."""
+
+    word: str
+    score: float  # teacher confidence that the word is there, 0..1
+    reliability: float | None = None  # 0..1 where the teacher can give one, higher is more trustworthy
+
+
 class PseudoInstance(msgspec.Struct, frozen=True, kw_only=True):
     """One object a teacher believes it sees (XPM Eq. 2 and 4)."""
 
@@ -66,8 +75,17 @@ class InstanceAnnotation(msgspec.Struct, frozen=True, kw_only=True, tag="instanc
 
     instances: list[PseudoInstance]
 
+    def findings(self) -> list[Finding]:
+        """Return one finding for each instance."""
+        return [Finding(word=one.word, score=one.score, reliability=one.reliability) for one in self.instances]
 
-# A new kind of method adds its annotation to this tagged union; queue, audit and registry never look inside.
+    def partner_images(self) -> Sequence[ImagePayload]:
+        """Return the further images that training on this annotation needs: none."""
+        return ()
+
+
+# A new kind of method adds its annotation to this tagged union, with `findings` and `partner_images`, and its wire form
+# to annotation_wire.py. Stages, queue, audit and registry never look further inside.
 Annotation = InstanceAnnotation
 
 

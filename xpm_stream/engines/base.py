@@ -111,6 +111,10 @@ class DetectionEngine(Protocol):
         """
         ...
 
+    def logits(self, embeddings: Tensor, class_embeddings: Tensor) -> Tensor:
+        """Return class logits [R, 1 + C] of regions [R, D] for classes [C, D], background first."""
+        ...
+
     def extract(self, images: ImageBatch) -> Features:
         """Run the backbone once."""
         ...

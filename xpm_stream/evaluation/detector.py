@@ -40,6 +40,7 @@ class ImageDetections(Protocol):
         ...
 
 
+@runtime_checkable
 class Detector(Protocol):
     """A model that finds objects by their names.
 

@@ -1,40 +1,29 @@
 """Label messages to bytes and back: msgpack, positional, typed, versioned, validated on read.
 
 Layout (schema version 1): [version, method, [pass, shard, ordinal], [promotion, epoch, step], image, [width, height],
-words, annotation, labelled_at_s, key], where image is ["r", url, offset, size] or ["i", bytes] and annotation is
-["instances", [[word, geometry, mask], ...]]. `geometry` is six big-endian float32: box x1 y1 x2 y2, score, reliability
-(NaN: the teacher gives none). Boxes and scores thus travel in float32, the precision networks give them in.
-
-A new kind of annotation gets its wire form here; queue, audit and registry never look inside.
+words, annotation, labelled_at_s, key], where image is ["r", url, offset, size] or ["i", bytes]; annotation_wire.py says
+what an annotation is.
 """
 
 from __future__ import annotations
 
 import math
-import struct
 from typing import Final
 
 import msgspec
 
+from xpm_stream.annotation_wire import WireAnnotation, check_annotation, from_wire, to_wire
 from xpm_stream.errors import MessageError
 from xpm_stream.records import (
-    MASK_GRID,
     SCHEMA_VERSION,
-    Annotation,
     ImageInline,
     ImagePayload,
     ImageReference,
-    InstanceAnnotation,
     LabelMessage,
-    PseudoInstance,
     SampleId,
     ShardId,
     TeacherVersion,
 )
-
-_GEOMETRY: Final = struct.Struct(">6f")
-_MASK_BYTES: Final = MASK_GRID * MASK_GRID // 8
-_FLOAT32_MAX: Final = struct.unpack(">f", b"\x7f\x7f\xff\xff")[0]
 
 
 class _Reference(msgspec.Struct, frozen=True, array_like=True, tag="r"):
@@ -45,16 +34,6 @@ class _Reference(msgspec.Struct, frozen=True, array_like=True, tag="r"):
 
 class _Inline(msgspec.Struct, frozen=True, array_like=True, tag="i"):
     data: bytes
-
-
-class _Instance(msgspec.Struct, frozen=True, array_like=True):
-    word: str
-    geometry: bytes
-    mask_bits: bytes
-
-
-class _Instances(msgspec.Struct, frozen=True, array_like=True, tag="instances"):
-    instances: list[_Instance]
 
 
 class _Header(msgspec.Struct, frozen=True, array_like=True):
@@ -69,7 +48,7 @@ class _Wire(msgspec.Struct, frozen=True, array_like=True):
     image: _Reference | _Inline
     image_size_wh: tuple[int, int]
     words: list[str]
-    annotation: _Instances
+    annotation: WireAnnotation
     labelled_at_s: float
     key: str
 
@@ -96,7 +75,7 @@ def encode(message: LabelMessage) -> bytes:
             image=_wire_image(message.image),
             image_size_wh=message.image_size_wh,
             words=message.words,
-            annotation=_wire_annotation(message.annotation),
+            annotation=to_wire(message.annotation),
             labelled_at_s=message.labelled_at_s,
             key=message.key,
         )
@@ -130,7 +109,7 @@ def decode(data: bytes) -> LabelMessage:
         image=_image(wire.image),
         image_size_wh=wire.image_size_wh,
         words=wire.words,
-        annotation=InstanceAnnotation(instances=[_instance(one) for one in wire.annotation.instances]),
+        annotation=from_wire(wire.annotation),
         labelled_at_s=wire.labelled_at_s,
         key=wire.key,
     )
@@ -150,29 +129,6 @@ def _image(wire: _Reference | _Inline) -> ImagePayload:
     return ImageInline(wire.data)
 
 
-def _wire_annotation(annotation: Annotation) -> _Instances:
-    return _Instances([_wire_instance(instance) for instance in annotation.instances])
-
-
-def _wire_instance(instance: PseudoInstance) -> _Instance:
-    reliability = math.nan if instance.reliability is None else instance.reliability
-    geometry = _GEOMETRY.pack(*instance.box_xyxy, instance.score, reliability)
-    return _Instance(instance.word, geometry, instance.mask_bits)
-
-
-def _instance(wire: _Instance) -> PseudoInstance:
-    if len(wire.geometry) != _GEOMETRY.size:
-        raise MessageError(f"instance `{wire.word}` has {len(wire.geometry)} bytes of geometry, not {_GEOMETRY.size}")
-    x1, y1, x2, y2, score, reliability = _GEOMETRY.unpack(wire.geometry)
-    return PseudoInstance(
-        word=wire.word,
-        box_xyxy=(x1, y1, x2, y2),
-        mask_bits=wire.mask_bits,
-        score=score,
-        reliability=None if math.isnan(reliability) else reliability,
-    )
-
-
 def _check(message: LabelMessage) -> None:
     where = f"label of sample {message.sample}"
     sample, teacher = message.sample, message.teacher
@@ -187,22 +143,4 @@ def _check(message: LabelMessage) -> None:
         raise MessageError(f"{where}: the image carried inline is empty")
     if not math.isfinite(message.labelled_at_s):
         raise MessageError(f"{where}: labelled_at_s is {message.labelled_at_s}")
-    for instance in message.annotation.instances:
-        _check_instance(instance, where)
-
-
-def _check_instance(instance: PseudoInstance, where: str) -> None:
-    if len(instance.mask_bits) != _MASK_BYTES:
-        raise MessageError(
-            f"{where}: mask of `{instance.word}` has {len(instance.mask_bits)} bytes; "
-            f"a {MASK_GRID}x{MASK_GRID} grid has {_MASK_BYTES}"
-        )
-    x1, y1, x2, y2 = instance.box_xyxy
-    if not all(abs(edge) <= _FLOAT32_MAX for edge in (x1, y1, x2, y2)) or x2 < x1 or y2 < y1:
-        raise MessageError(
-            f"{where}: box of `{instance.word}` is {instance.box_xyxy}, not x1 <= x2, y1 <= y2 in pixels"
-        )
-    if not 0.0 <= instance.score <= 1.0:
-        raise MessageError(f"{where}: score of `{instance.word}` is {instance.score}, not 0..1")
-    if instance.reliability is not None and not 0.0 <= instance.reliability <= 1.0:
-        raise MessageError(f"{where}: reliability of `{instance.word}` is {instance.reliability}, not 0..1")
+    check_annotation(message.annotation, where=where)

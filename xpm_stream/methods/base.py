@@ -8,8 +8,8 @@ frozen-encoder methods (Unpair-Seg) fit the same seam.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Any, Protocol
+from dataclasses import dataclass, field
+from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 import numpy.typing as npt
@@ -17,7 +17,8 @@ from torch import Tensor, nn
 
 from xpm_stream.config import RunConfig
 from xpm_stream.data.base_set import BaseImage
-from xpm_stream.records import Annotation, SampleId
+from xpm_stream.evaluation.detector import BoxProposer, Detector
+from xpm_stream.records import Annotation, ImagePayload, SampleId
 
 Batch = Any  # made by collate(), read by losses(); opaque to the stages
 
@@ -29,7 +30,9 @@ class CaptionImage:
     sample: SampleId
     pixels: npt.NDArray[np.uint8]  # H x W x 3, RGB, as stored
     words: list[str]  # distinct object nouns, in order of first mention
-    captions: list[str]
+    captions: list[str]  # empty where an earlier label is made again
+    payload: ImagePayload | None = None  # how a label may refer to the image, for methods that pair images
+    previous: Annotation | None = None  # the label that is made again: what no teacher changes need not be found twice
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -40,6 +43,7 @@ class LabelledImage:
     pixels: npt.NDArray[np.uint8]  # H x W x 3, RGB, as stored
     words: list[str]
     annotation: Annotation
+    partners: list[npt.NDArray[np.uint8]] = field(default_factory=list)  # of `annotation.partner_images()`, in order
 
 
 class Method(Protocol):
@@ -97,4 +101,20 @@ class Method(Protocol):
 
     def load_state(self, state: dict[str, Any]) -> None:
         """Take up a state written by `state()`; word indices stay as they were."""
+        ...
+
+
+@runtime_checkable
+class InstanceMethod(Method, Detector, BoxProposer, Protocol):
+    """A method whose network finds objects by name: its checkpoints are judged by instance AP and proposal recall."""
+
+
+@runtime_checkable
+class NoiseMapper(Protocol):
+    """A method that can say how uncertain each pixel of a mask is; pictures show it."""
+
+    def noise_maps(
+        self, images: Sequence[npt.NDArray[np.uint8]], boxes_xyxy: Sequence[npt.ArrayLike]
+    ) -> list[npt.NDArray[np.float32]]:
+        """Return variances on the RoI grid of given boxes [K, 4] in pixels of each image: [K, g, g] each."""
         ...

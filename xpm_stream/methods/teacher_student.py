@@ -15,8 +15,8 @@ from torch import Tensor, nn
 
 from xpm_stream.config import RunConfig
 from xpm_stream.data.base_set import BaseImage
+from xpm_stream.engines import build_engine
 from xpm_stream.engines.base import DetectionLimits, Features, Regions
-from xpm_stream.engines.torchvision_rcnn import TorchvisionRcnn
 from xpm_stream.learning.losses import require_finite
 from xpm_stream.learning.views import ViewGeometry, plan_view, view_pixels
 from xpm_stream.methods.base import Batch, CaptionImage, LabelledImage
@@ -50,7 +50,7 @@ class TeacherStudent(ABC):
         self._class_index = {name: index for index, name in enumerate(self._base_classes)}
         self._embeddings = ClassEmbeddings(TextEmbedder(config.text))
         self.vocabulary = Vocabulary(self._base_classes, max_size=config.text.max_vocabulary)
-        self._engine = TorchvisionRcnn(config.model, text_dimension=self._embeddings.dimension)
+        self._engine = build_engine(config.model, text_dimension=self._embeddings.dimension)
         self._observed: dict[str, deque[float]] = {}
         self._vocabulary_rows: Tensor | None = None
 

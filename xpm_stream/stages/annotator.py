@@ -51,7 +51,14 @@ class Annotator:
             return []
         self._follow()
         images = [
-            CaptionImage(sample=sample, pixels=usable.pixels, words=usable.words, captions=usable.captions)
+            CaptionImage(
+                sample=sample,
+                pixels=usable.pixels,
+                words=usable.words,
+                captions=usable.captions,
+                payload=usable.payload,
+                previous=usable.previous,
+            )
             for sample, usable in samples
         ]
         with (

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 import numpy as np
+import numpy.typing as npt
 
 from xpm_stream.config import RunConfig
 from xpm_stream.data.base_set import BaseImage
@@ -18,7 +19,7 @@ from xpm_stream.data.images import ImageFetcher, decode_image
 from xpm_stream.errors import DataError, MessageError, SampleError
 from xpm_stream.label_queue import Delivery, LabelQueue
 from xpm_stream.methods.base import Batch, LabelledImage, Method
-from xpm_stream.records import LabelMessage
+from xpm_stream.records import ImagePayload, LabelMessage
 from xpm_stream.stages.base_feed import BaseFeed
 from xpm_stream.stages.process import Role
 from xpm_stream.stages.sample_claims import SampleClaims
@@ -123,15 +124,24 @@ class LabelFeed:
             self._role.metrics.trainer.duplicates_skipped.inc()
             return None
         try:
-            pixels = decode_image(self._fetcher.fetch(message.image), max_pixels=self._config.data.max_image_pixels)
+            pixels, *partners = map(self._decode, (message.image, *message.annotation.partner_images()))
         except SampleError as error:
             self._give_up(delivery, message, reason=error.reason, detail=str(error))
             return None
         except DataError as error:
             self._try_later(delivery, message, error)
             return None
-        image = LabelledImage(sample=message.sample, pixels=pixels, words=message.words, annotation=message.annotation)
+        image = LabelledImage(
+            sample=message.sample,
+            pixels=pixels,
+            words=message.words,
+            annotation=message.annotation,
+            partners=partners,
+        )
         return Admitted(delivery, message, image)
+
+    def _decode(self, payload: ImagePayload) -> npt.NDArray[np.uint8]:
+        return decode_image(self._fetcher.fetch(payload), max_pixels=self._config.data.max_image_pixels)
 
     def _try_later(self, delivery: Delivery, message: LabelMessage, error: DataError) -> None:
         """The image's store did not give it: that may pass, so the label is tried again, but not for ever."""

@@ -205,14 +205,14 @@ class Labeler:
             metrics.samples_rejected.labels(reject.reason).inc()
             self._role.log.warning("rejected", ordinal=reject.ordinal, reason=reject.reason, detail=reject.detail)
         for label in labels:
-            instances = label.annotation.instances
-            metrics.instances.observe(len(instances))
-            if not instances:
+            findings = label.annotation.findings()
+            metrics.instances.observe(len(findings))
+            if not findings:
                 metrics.empty_labels.inc()
-            for instance in instances:
-                metrics.score.observe(instance.score)
-                if instance.reliability is not None:
-                    metrics.reliability.observe(instance.reliability)
+            for finding in findings:
+                metrics.score.observe(finding.score)
+                if finding.reliability is not None:
+                    metrics.reliability.observe(finding.reliability)
 
 
 def batched_for_commit(items: Iterable[Prepared], *, usable: int, most: int) -> Iterator[list[Prepared]]:

@@ -13,7 +13,7 @@ from xpm_stream.config import RunConfig
 from xpm_stream.errors import ConfigError
 from xpm_stream.evaluation.detector import Floats, ImageDetections
 from xpm_stream.methods import find_method
-from xpm_stream.methods.teacher_student import TeacherStudent
+from xpm_stream.methods.base import InstanceMethod
 from xpm_stream.registry.checkpoints import CheckpointStore
 from xpm_stream.stages.devices import autocast, choose_device
 from xpm_stream.stages.network_files import checkpoint_base_classes, checkpoint_config, load_network
@@ -27,7 +27,7 @@ class LoadedModel:
 
     name: str
     config: RunConfig
-    method: TeacherStudent
+    method: InstanceMethod
     device: torch.device
 
     def detect(
@@ -57,7 +57,7 @@ def load_model(url: str, *, like: RunConfig | None = None) -> LoadedModel:
         config = config.model_copy(update={"evaluation": like.evaluation, "trainer": like.trainer})
     device = choose_device(config.trainer.device, threads=config.evaluation.threads)
     method = find_method(config.method)(config, base_classes=checkpoint_base_classes(files, name=name))
-    if not isinstance(method, TeacherStudent):
+    if not isinstance(method, InstanceMethod):
         raise ConfigError(f"checkpoint {name} is of method {config.method}, which does not detect instances")
     method.network.to(device).eval()
     load_network(method, files, name=name)

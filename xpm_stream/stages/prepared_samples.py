@@ -15,7 +15,7 @@ from xpm_stream.data.tar_reading import ShardDamage, TarSample, read_samples
 from xpm_stream.errors import DataError, SampleError, ShardError
 from xpm_stream.label_queue import Cursor, RelabelWork, ShardRecord
 from xpm_stream.monitoring.metric_table import LabelerMetrics
-from xpm_stream.records import ImageInline, ImagePayload
+from xpm_stream.records import Annotation, ImageInline, ImagePayload
 from xpm_stream.text.caption_nouns import CaptionNouns
 
 SkipReason = Literal["no_nouns"]
@@ -31,6 +31,7 @@ class Usable:
     captions: list[str]
     payload: ImagePayload
     key: str
+    previous: Annotation | None = None  # where a label is made again: the old one
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -108,7 +109,7 @@ class SamplePreparer:
             return error
         except DataError as error:
             return SampleError(str(error), reason="image_unavailable")
-        return Usable(pixels, old.words, [], old.image, old.key)
+        return Usable(pixels, old.words, [], old.image, old.key, previous=old.annotation)
 
     def _from_shard(self, work: RelabelWork) -> Usable | SampleError:
         """Read a sample whose label is lost from its shard again; its place is known by its ordinal only."""

@@ -6,6 +6,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
+import numpy.typing as npt
 
 from xpm_stream.config import RunConfig
 from xpm_stream.data.images import decode_image
@@ -13,9 +14,9 @@ from xpm_stream.data.shard_urls import expand_shard_urls
 from xpm_stream.data.tar_reading import TarSample, read_samples
 from xpm_stream.errors import DataError, SampleError
 from xpm_stream.masks import unpack_mask_bits
-from xpm_stream.methods.base import CaptionImage
+from xpm_stream.methods.base import CaptionImage, NoiseMapper
 from xpm_stream.monitoring.pictures import PictureExample, PictureInstance, save_figure
-from xpm_stream.records import InstanceAnnotation, SampleId
+from xpm_stream.records import InstanceAnnotation, PseudoInstance, SampleId
 from xpm_stream.stages.loaded_model import LoadedModel, load_model
 from xpm_stream.text.caption_nouns import CaptionNouns
 
@@ -54,9 +55,7 @@ def _examples(model: LoadedModel, batch: Sequence[tuple[CaptionImage, str]]) -> 
     images = [image for image, _ in batch]
     annotations = model.method.label(images)
     instances = [a.instances if isinstance(a, InstanceAnnotation) else [] for a in annotations]
-    boxes = [[instance.box_xyxy for instance in of_image] for of_image in instances]
-    noises = model.method.noise_maps([image.pixels for image in images], boxes)
-    for (image, key), of_image, noise in zip(batch, instances, noises, strict=True):
+    for (image, key), of_image, noise in zip(batch, instances, _noise(model, images, instances), strict=True):
         if not of_image:
             continue
         drawn = [
@@ -64,12 +63,21 @@ def _examples(model: LoadedModel, batch: Sequence[tuple[CaptionImage, str]]) -> 
                 word=instance.word,
                 box_xyxy=instance.box_xyxy,
                 mask=unpack_mask_bits(instance.mask_bits),
-                noise=np.sqrt(variance),
+                noise=None if variance is None else np.sqrt(variance),
                 reliability=instance.reliability,
             )
             for instance, variance in zip(of_image, noise, strict=True)
         ]
         yield PictureExample(pixels=image.pixels, caption=image.captions[0], instances=drawn, note=key)
+
+
+def _noise(
+    model: LoadedModel, images: Sequence[CaptionImage], instances: Sequence[Sequence[PseudoInstance]]
+) -> Sequence[Sequence[npt.NDArray[np.float32] | None]]:
+    if not isinstance(model.method, NoiseMapper):
+        return [[None] * len(of_image) for of_image in instances]
+    boxes = [[instance.box_xyxy for instance in of_image] for of_image in instances]
+    return [list(maps) for maps in model.method.noise_maps([image.pixels for image in images], boxes)]
 
 
 def _caption_images(config: RunConfig) -> Iterator[tuple[CaptionImage, str]]:

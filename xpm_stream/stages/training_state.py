@@ -25,11 +25,11 @@ class TeacherTally(msgspec.Struct):
     def add(self, message: LabelMessage) -> None:
         """Count one trained label."""
         self.samples += 1
-        self.instances += len(message.annotation.instances)
-        for instance in message.annotation.instances:
-            if instance.reliability is not None:
+        for finding in message.annotation.findings():
+            self.instances += 1
+            if finding.reliability is not None:
                 self.instances_with_reliability += 1
-                self.reliability_sum += instance.reliability
+                self.reliability_sum += finding.reliability
 
 
 class TrainingState(msgspec.Struct, kw_only=True):

@@ -1,0 +1,100 @@
+"""How each kind of annotation travels in a label message: compact, positional, checked when written and when read.
+
+A kind is a tagged struct of `WireAnnotation` with its way in (`to_wire`), its way out (`from_wire`) and its limits
+(`check_annotation`). Everything around the annotation is the label queue's codec, which never looks inside.
+
+`InstanceAnnotation` is ["instances", [[word, geometry, mask], ...]]; `geometry` is six big-endian float32: box x1 y1
+x2 y2, score, reliability (NaN: the teacher gives none). They thus travel in the precision networks give them in.
+"""
+
+from __future__ import annotations
+
+import math
+import struct
+from typing import Final
+
+import msgspec
+
+from xpm_stream.errors import MessageError
+from xpm_stream.records import MASK_GRID, Annotation, InstanceAnnotation, PseudoInstance
+
+_GEOMETRY: Final = struct.Struct(">6f")
+_MASK_BYTES: Final = MASK_GRID * MASK_GRID // 8
+_FLOAT32_MAX: Final = struct.unpack(">f", b"\x7f\x7f\xff\xff")[0]
+
+
+class WireInstance(msgspec.Struct, frozen=True, array_like=True):
+    """One pseudo instance on the wire."""
+
+    word: str
+    geometry: bytes
+    mask_bits: bytes
+
+
+class WireInstances(msgspec.Struct, frozen=True, array_like=True, tag="instances"):
+    """`InstanceAnnotation` on the wire."""
+
+    instances: list[WireInstance]
+
+
+WireAnnotation = WireInstances  # grows with the Annotation union, by array-like structs with tags of their own
+
+
+def to_wire(annotation: Annotation) -> WireAnnotation:
+    """Return the wire form; `check_annotation` it first."""
+    return WireInstances([_wire_instance(instance) for instance in annotation.instances])
+
+
+def from_wire(wire: WireAnnotation) -> Annotation:
+    """Return the annotation; `check_annotation` it before use.
+
+    Raises:
+        MessageError: a packed field is not of its size.
+    """
+    return InstanceAnnotation(instances=[_instance(one) for one in wire.instances])
+
+
+def check_annotation(annotation: Annotation, *, where: str) -> None:
+    """Check that an annotation holds nothing impossible; `where` begins the error's message.
+
+    Raises:
+        MessageError: a mask of another size, a box that is none, a score or reliability out of range.
+    """
+    for instance in annotation.instances:
+        _check_instance(instance, where)
+
+
+def _wire_instance(instance: PseudoInstance) -> WireInstance:
+    reliability = math.nan if instance.reliability is None else instance.reliability
+    geometry = _GEOMETRY.pack(*instance.box_xyxy, instance.score, reliability)
+    return WireInstance(instance.word, geometry, instance.mask_bits)
+
+
+def _instance(wire: WireInstance) -> PseudoInstance:
+    if len(wire.geometry) != _GEOMETRY.size:
+        raise MessageError(f"instance `{wire.word}` has {len(wire.geometry)} bytes of geometry, not {_GEOMETRY.size}")
+    x1, y1, x2, y2, score, reliability = _GEOMETRY.unpack(wire.geometry)
+    return PseudoInstance(
+        word=wire.word,
+        box_xyxy=(x1, y1, x2, y2),
+        mask_bits=wire.mask_bits,
+        score=score,
+        reliability=None if math.isnan(reliability) else reliability,
+    )
+
+
+def _check_instance(instance: PseudoInstance, where: str) -> None:
+    if len(instance.mask_bits) != _MASK_BYTES:
+        raise MessageError(
+            f"{where}: mask of `{instance.word}` has {len(instance.mask_bits)} bytes; "
+            f"a {MASK_GRID}x{MASK_GRID} grid has {_MASK_BYTES}"
+        )
+    x1, y1, x2, y2 = instance.box_xyxy
+    if not all(abs(edge) <= _FLOAT32_MAX for edge in (x1, y1, x2, y2)) or x2 < x1 or y2 < y1:
+        raise MessageError(
+            f"{where}: box of `{instance.word}` is {instance.box_xyxy}, not x1 <= x2, y1 <= y2 in pixels"
+        )
+    if not 0.0 <= instance.score <= 1.0:
+        raise MessageError(f"{where}: score of `{instance.word}` is {instance.score}, not 0..1")
+    if instance.reliability is not None and not 0.0 <= instance.reliability <= 1.0:
+        raise MessageError(f"{where}: reliability of `{instance.word}` is {instance.reliability}, not 0..1")
