@@ -65,7 +65,7 @@ class OpenVocabularyRcnn(nn.Module):
         self.embedding_head = EmbeddingHead(
             channels, pool_size=BOX_POOL, hidden=256 if small else 1024, text_dimension=text_dimension
         )
-        self.mask_head = MaskHead(channels, channels=64 if small else 256, num_convs=2 if small else 4)
+        self.mask_head = MaskHead(channels, channels=48 if small else 256, num_convs=2 if small else 4)
 
 
 class TorchvisionRcnn:

@@ -59,7 +59,6 @@ class ResidualBlock(nn.Module):
             self.shortcut = nn.Sequential(
                 nn.Conv2d(in_channels, channels, 1, stride=stride, bias=False), nn.BatchNorm2d(channels)
             )
-        nn.init.zeros_(self.norm2.weight)  # every block starts as its shortcut
 
     def forward(self, x: Tensor) -> Tensor:
         """[B, C_in, H, W] -> [B, C, H / stride, W / stride]."""

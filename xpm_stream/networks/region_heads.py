@@ -15,6 +15,9 @@ class EmbeddingHead(nn.Module):
         self.hidden2 = nn.Linear(hidden, hidden)
         self.embedding = nn.Linear(hidden, text_dimension)
         self.box_deltas = nn.Linear(hidden, 4)
+        for hidden_layer in (self.hidden1, self.hidden2):
+            nn.init.kaiming_normal_(hidden_layer.weight, nonlinearity="relu")
+            nn.init.zeros_(hidden_layer.bias)
         # A small start: with cosine logits, large random embeddings need long to turn.
         nn.init.normal_(self.embedding.weight, std=0.01)
         nn.init.zeros_(self.embedding.bias)
