@@ -48,8 +48,7 @@ def up(config: ConfigPath, overrides: Overrides = None) -> None:
     console.print(f"run folder [bold]{run.folder.root}[/]", highlight=False)
     view = RunView(run.folder.root, name=run.config.name, total_steps=run.config.trainer.steps)
     with _interruptible() as stopped, _shown(view, console) as look:
-        view.stage = "teaching and streaming"
-        finished = run.stream(on_look=look, stopped=stopped)
+        finished = run.stream(on_stage=view.enter, on_look=look, stopped=stopped)
     if not finished:
         console.print(f"stopped; nothing is lost. The same command goes on: xpm-stream up {config}", highlight=False)
         raise typer.Exit(130)
@@ -155,7 +154,7 @@ def _shown(view: RunView, console: Console) -> Iterator[Callable[[], None]]:
     from rich.live import Live
 
     if console.is_terminal:
-        with Live(view, console=console, refresh_per_second=4, transient=True):
+        with Live(view, console=console, refresh_per_second=4):
             yield view.look
         return
     last = float("-inf")

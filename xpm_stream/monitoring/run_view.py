@@ -50,9 +50,13 @@ class RunView:
         self._started = time.monotonic()
         self._labelled, self._trained = Rate(), Rate()
         self._reliability: deque[float] = deque(maxlen=40)
-        self.stage = "starting"
+        self._stage = "starting"
         self._scrape = Scrape(())
         self._rates: tuple[float | None, float | None] = (None, None)
+
+    def enter(self, stage: str) -> None:
+        """Say what the run does from now on."""
+        self._stage = stage
 
     def look(self) -> None:
         """Ask the processes anew."""
@@ -68,7 +72,7 @@ class RunView:
     def line(self) -> str:
         """Return one plain line, for where there is no terminal to draw in."""
         scrape = self._scrape
-        parts = [f"{self._elapsed()} {self.stage}"]
+        parts = [f"{self._elapsed()} {self._stage}"]
         step = scrape.largest("xpm_trainer_step")
         if step is not None:
             parts.append(f"step {step:.0f}")
@@ -92,7 +96,7 @@ class RunView:
         scrape = self._scrape
         roles = ", ".join(sorted(scrape.roles)) or "none answers yet"
         head = Text.assemble(
-            (f"{self._name}  ", "bold"), (self.stage, "cyan"), f"  {self._elapsed()}  ", (roles, "dim")
+            (f"{self._name}  ", "bold"), (self._stage, "cyan"), f"  {self._elapsed()}  ", (roles, "dim")
         )
         body = Table.grid(padding=(0, 3))
         for _ in range(3):
@@ -104,6 +108,9 @@ class RunView:
         labelled, trained = self._rates
         table = _facts("stream")
         _fact(table, "labelled", _count(scrape.total("xpm_labeler_samples_labelled_total")), _per_s(labelled))
+        again = scrape.total("xpm_labeler_samples_relabelled_total")
+        if again:
+            _fact(table, "of these again", _count(again), "stale")
         _fact(table, "trained", _count(scrape.total("xpm_trainer_samples_trained_total")), _per_s(trained))
         unacked = scrape.largest("xpm_queue_unacked_labels")
         _fact(table, "queue", _count(unacked), _bytes(scrape.largest("xpm_queue_unacked_bytes")))

@@ -122,7 +122,8 @@ def promotion_table(summary: RunSummary) -> RenderableType:
         if shows_reliability:
             cells.append(_ABSENT if item.mean_reliability is None else f"{item.mean_reliability:.2f}")
         table.add_row(*cells)
-    reasons = [Text(f"v{item.number}: {why}", style="dim") for item in summary.promotions for why in item.reasons]
+    noteworthy = [item for item in summary.promotions if item.action != "promote"]
+    reasons = [Text(f"v{item.number}: {why}", style="dim") for item in noteworthy for why in item.reasons]
     return Group(table, *reasons)
 
 

@@ -67,7 +67,9 @@ class LocalRun:
         save_resolved(config, folder.root)
         return cls(config, folder, stopwatch)
 
-    def stream(self, *, on_look: Callable[[], None], stopped: Callable[[], bool]) -> bool:
+    def stream(
+        self, *, on_stage: Callable[[str], None], on_look: Callable[[], None], stopped: Callable[[], bool]
+    ) -> bool:
         """Run all roles until the trainer has finished; return false if stopped before.
 
         However it ends, the roles are stopped in order: labelers first, so that nothing new is queued, then the
@@ -80,9 +82,11 @@ class LocalRun:
             if self.config.redis.url == "embedded":
                 stack.enter_context(start_or_join(self.config.redis, run_folder=self.folder.root))
             roles = _Roles(self, stack)
+            on_stage("teaching the first teacher")
             with self.stopwatch.stage("teacher"):
                 if not roles.teach(on_look=on_look, stopped=stopped):
                     return False
+            on_stage("streaming")
             with self.stopwatch.stage("stream"):
                 return roles.train(on_look=on_look, stopped=stopped)
 
