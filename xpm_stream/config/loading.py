@@ -25,10 +25,14 @@ def load_config(path: str | Path, *, overrides: Sequence[str] = ()) -> RunConfig
         text = source.read_text(encoding="utf-8")
     except OSError as error:
         raise ConfigError(f"cannot read configuration {source}: {error.strerror or error}") from error
+    except UnicodeDecodeError as error:
+        raise ConfigError(f"{source} is not a YAML text in UTF-8: {error}") from error
     try:
-        tree = yaml.safe_load(text) or {}
+        tree = yaml.safe_load(text)
     except yaml.YAMLError as error:
         raise ConfigError(f"{source} is not valid YAML: {error}") from error
+    if tree is None:  # an empty file: all defaults
+        tree = {}
     if not isinstance(tree, dict):
         raise ConfigError(f"{source} must hold a mapping of sections, not {type(tree).__name__}")
     for override in overrides:
@@ -53,7 +57,9 @@ def save_resolved(config: RunConfig, folder: str | Path) -> Path:
     """Write the resolved configuration, defaults included, to `config.yaml` in `folder`."""
     target = Path(folder) / "config.yaml"
     target.parent.mkdir(parents=True, exist_ok=True)
-    target.write_text(yaml.safe_dump(config.model_dump(mode="json"), sort_keys=False), encoding="utf-8")
+    partial = target.with_name(target.name + ".partial")
+    partial.write_text(yaml.safe_dump(config.model_dump(mode="json"), sort_keys=False), encoding="utf-8")
+    partial.replace(target)  # in one step: the run's roles read it
     return target
 
 
@@ -68,7 +74,9 @@ def _apply_override(tree: dict[str, Any], override: str) -> None:
     *parents, last = key.split(".")
     node = tree
     for name in parents:
-        child = node.setdefault(name, {})
+        if node.get(name) is None:  # not there, or a section whose keys are all commented out
+            node[name] = {}
+        child = node[name]
         if not isinstance(child, dict):
             raise ConfigError(f"override {override!r}: {name!r} is a value, not a section")
         node = child
@@ -77,6 +85,8 @@ def _apply_override(tree: dict[str, Any], override: str) -> None:
 
 def _explain(location: tuple[int | str, ...], kind: str, message: str, value: object) -> str:
     path = ".".join(str(part) for part in location)
+    if kind in ("model_type", "model_attributes_type") and value is None:
+        return f"{path}: the section is empty: give it keys, or remove it"
     if kind != "extra_forbidden":
         return f"{path}: {message} (got {value!r})"
     nearest = difflib.get_close_matches(path, _known_keys(RunConfig), n=1, cutoff=0.5)
