@@ -9,6 +9,8 @@ import psutil
 import pytest
 import redis
 from queue_examples import installed_servers
+from redis.backoff import NoBackoff
+from redis.retry import Retry
 
 from xpm_stream.config.schema import QueueConfig, RedisConfig
 from xpm_stream.errors import QueueRefused, QueueUnavailable
@@ -68,7 +70,7 @@ def test_it_is_private_durable_and_never_evicts(redis_binary, tmp_path):
             assert stat.S_IMODE((folder / name).stat().st_mode) == 0o600
         assert stat.S_IMODE(folder.stat().st_mode) == 0o700
         with (
-            redis.Redis(unix_socket_path=str(folder / "redis.sock")) as stranger,
+            redis.Redis(unix_socket_path=str(folder / "redis.sock"), retry=Retry(NoBackoff(), 0)) as stranger,
             pytest.raises(redis.exceptions.AuthenticationError),
         ):
             stranger.ping()

@@ -16,11 +16,13 @@ import time
 from collections.abc import Iterator
 from importlib.metadata import PackageNotFoundError, distribution
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 from urllib.parse import quote
 
 import redis
+import redis.backoff
 import redis.exceptions
+import redis.retry
 
 from xpm_stream.config.schema import RedisConfig
 from xpm_stream.errors import QueueRefused, QueueUnavailable
@@ -176,8 +178,13 @@ def _endpoint(folder: Path) -> str | None:
         return None
 
 
+def _client(url: str) -> Any:
+    patience = redis.retry.Retry(redis.backoff.NoBackoff(), 0)
+    return redis.Redis.from_url(url, socket_timeout=2.0, socket_connect_timeout=2.0, retry=patience)
+
+
 def _answers(url: str) -> bool:
-    client = redis.Redis.from_url(url, socket_timeout=2.0, socket_connect_timeout=2.0)
+    client = _client(url)
     try:
         return bool(client.ping())
     except redis.exceptions.RedisError:
@@ -252,7 +259,7 @@ def _wait_until_it_answers(server: EmbeddedServer, supervisor: subprocess.Popen[
 
 def _is_loading(url: str) -> bool:
     """A long append-only file takes as long as it takes."""
-    client = redis.Redis.from_url(url, socket_timeout=2.0, socket_connect_timeout=2.0)
+    client = _client(url)
     try:
         client.ping()
     except redis.exceptions.BusyLoadingError:
