@@ -25,7 +25,7 @@ python -m xpm_stream.config.reference > docs/configuration.md
 A configuration is one YAML file. Every key has a default except those marked *required*; an unknown key or a value out
 of range is an error that names the key (and the nearest known one). Any value can be set on the command line:
 `xpm-stream up CONFIG --set trainer.steps=100 --set 'data.shards=[/data/a.tar]'` (the value is read as YAML). The
-resolved configuration, defaults included, is saved as `config.yaml` in the run folder, and `up` starts every role with it.
+resolved configuration, defaults included, is saved as `config.yaml` in the run folder; `up` starts all roles with it.
 Units are in the names: `_s` seconds, `_mb` MiB, `_ms` milliseconds, `_xyxy` corners in pixels.
 """
 _COLUMNS: Final = "| key | type | default | range | meaning |\n|---|---|---|---|---|\n"
