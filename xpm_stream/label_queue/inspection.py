@@ -64,19 +64,17 @@ class Inspection(QueueRole):
             pipe.xlen(keys.dead)
             pipe.hgetall(keys.counters)
             pipe.hget(keys.meta, "epoch")
-            pipe.time()
 
-        labels, pending, leased, failed, shards, relabels, dead, counters, epoch, clock = self.edge.pipeline(
+        labels, pending, leased, failed, shards, relabels, dead, counters, epoch = self.edge.pipeline(
             fill, doing="counting the queue"
         )
         count = {bytes(name).decode("utf-8"): int(value) for name, value in counters.items()}
-        oldest_ms, delivered = self._oldest_and_delivered()
-        now_ms = int(clock[0]) * 1000 + int(clock[1]) // 1000
+        oldest_age_s, delivered = self._oldest_and_delivered()
         return QueueStats(
             unacked_labels=int(labels),
             delivered_labels=delivered,
             unacked_bytes=count.get("bytes", 0),
-            oldest_label_age_s=None if oldest_ms is None else max(0, now_ms - oldest_ms) / 1000,
+            oldest_label_age_s=oldest_age_s,
             relabels=int(relabels),
             relabel_bytes=count.get("relabel_bytes", 0),
             dead_letters=int(dead),
@@ -92,11 +90,14 @@ class Inspection(QueueRole):
             epoch=int(epoch or 0),
         )
 
-    def _oldest_and_delivered(self) -> tuple[int | None, int]:
-        first, delivered = self.edge.run(
+    def _oldest_and_delivered(self) -> tuple[float | None, int]:
+        first, now_ms, delivered = self.edge.run(
             "oldest", keys=[self.keys.labels], arguments={"group": GROUP}, doing="looking at the oldest label"
         )
-        return (None if not first else int(bytes(first).partition(b"-")[0])), int(delivered)
+        if not first:
+            return None, int(delivered)
+        age_ms = int(now_ms) - int(bytes(first).partition(b"-")[0])
+        return max(0, age_ms) / 1000, int(delivered)
 
     def shard_rows(self) -> Iterator[ShardRow]:
         """Every row of the shard ledger, in no particular order; a shard added meanwhile may be missing."""

@@ -101,7 +101,7 @@ class RedisEdge:
     def _once(self, operation: Callable[[], Result], *, doing: str) -> Result:
         try:
             return operation()
-        except (redis.exceptions.RedisError, OSError) as error:
+        except (redis.exceptions.RedisError, redis.exceptions.RedisClusterException, OSError) as error:
             raise translated(error, where=self.where, doing=doing) from error
 
     def run(

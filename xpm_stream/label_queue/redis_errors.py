@@ -75,7 +75,7 @@ def masked_url(url: str) -> str:
     return re.sub(r"([?&]\w*pass\w*=)[^&]*", r"\1***", without, flags=re.IGNORECASE)
 
 
-def translated(error: redis.exceptions.RedisError | OSError, *, where: str, doing: str) -> QueueError:
+def translated(error: Exception, *, where: str, doing: str) -> QueueError:
     """The error of our tree for one of redis-py's.
 
     Args:

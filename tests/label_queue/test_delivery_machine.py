@@ -1,0 +1,319 @@
+"""Labelers, trainers, crashes, rollbacks and lost checkpoints in any order: after every step the audit adds up."""
+
+from dataclasses import dataclass, field
+from uuid import uuid4
+
+import pytest
+from hypothesis import HealthCheck, settings
+from hypothesis import strategies as st
+from hypothesis.stateful import (
+    RuleBasedStateMachine,
+    initialize,
+    invariant,
+    precondition,
+    rule,
+    run_state_machine_as_test,
+)
+from queue_examples import copy_of_redis, expire_lease, expire_relabels, label, opened, restore_redis, shard
+
+from xpm_stream.errors import EpochFenced, LeaseLost
+from xpm_stream.label_queue import CommitBatch, Cursor, Reject, RelabelReject, TrainedLedger
+
+SAMPLES_PER_SHARD = 12
+FATES = ("label", "label", "label", "skip", "reject")
+
+
+@dataclass
+class Trainer:
+    """One life of a trainer: what it holds in memory, which a crash forgets."""
+
+    queue: object
+    trained: TrainedLedger  # the model's own account, checkpointed with it
+    steps: list  # every sample this lineage learnt from, in order: the truth the ledger is checked against
+    waiting: list = field(default_factory=list)  # read, not trained
+    done: list = field(default_factory=list)  # trained or known, not acknowledged
+
+
+class DeliveryMachine(RuleBasedStateMachine):
+    url = ""
+
+    @initialize()
+    def begin(self):
+        self.namespace = f"m{uuid4().hex[:10]}"
+        self.queue = opened(self.url, self.namespace, max_attempts=2, max_relabels=2)
+        self.client = self.queue.edge.client
+        self.leases, self.zombies, self.relabel_leases = [], [], []
+        self.shards = 0
+        self.checkpoints = [(TrainedLedger(), [], 0)]  # ledger, steps, epoch
+        self.old_trainers = []
+        self.redis_copy = None
+        self.add_shard()
+        self.start_trainer()
+
+    def open(self):
+        return opened(self.url, self.namespace, max_attempts=2, max_relabels=2)
+
+    # -- labelers
+
+    @rule()
+    @precondition(lambda self: self.shards < 4)
+    def add_shard(self):
+        self.queue.add_shards([shard(f"s{self.shards}")])
+        self.shards += 1
+
+    @rule()
+    def lease_a_shard(self):
+        if (lease := self.queue.acquire("labeler")) is not None:
+            assert lease.cursor.ordinal <= SAMPLES_PER_SHARD
+            self.leases.append(lease)
+
+    def batch_for(self, lease, fates):
+        start = lease.cursor.ordinal
+        stop = min(start + len(fates), SAMPLES_PER_SHARD)
+        labels, skips, rejects = [], [], []
+        for ordinal, fate in zip(range(start, stop), fates, strict=False):
+            if fate == "label":
+                labels.append(label(lease.shard.sample(ordinal)))
+            elif fate == "skip":
+                skips.append(ordinal)
+            else:
+                rejects.append(Reject(ordinal=ordinal, reason="broken"))
+        finished = stop == SAMPLES_PER_SHARD
+        cursor = Cursor(stop, stop * 512)
+        return CommitBatch(cursor=cursor, labels=labels, skips={"none": skips}, rejects=rejects, finished=finished)
+
+    @rule(data=st.data(), fates=st.lists(st.sampled_from(FATES), min_size=1, max_size=6), cut=st.booleans())
+    @precondition(lambda self: self.leases)
+    def commit(self, data, fates, cut):
+        lease = self.leases.pop(data.draw(st.integers(0, len(self.leases) - 1)))
+        batch = self.batch_for(lease, fates)
+        try:
+            after = self.queue.commit(lease, batch)
+            if cut:  # the answer was lost and the labeler asks again
+                assert self.queue.commit(lease, batch) == after
+        except LeaseLost:
+            return
+        self.zombies.append(lease)
+        if not after.finished:
+            self.leases.append(after)
+
+    @rule(data=st.data())
+    @precondition(lambda self: self.leases)
+    def kill_or_stop_a_labeler(self, data):
+        lease = self.leases.pop(data.draw(st.integers(0, len(self.leases) - 1)))
+        self.zombies.append(lease)
+        if data.draw(st.booleans()):
+            self.queue.release(lease)
+        else:
+            expire_lease(self.queue, lease.shard.key) if self.knows(lease.shard.key) else None
+
+    def knows(self, shard_key):
+        row = {row.key: row for row in self.queue.shard_rows()}.get(shard_key)
+        return row is not None and row.state == "leased"
+
+    @rule(data=st.data(), fates=st.lists(st.sampled_from(FATES), min_size=1, max_size=6))
+    @precondition(lambda self: self.zombies)
+    def a_zombie_labeler_commits(self, data, fates):
+        lease = self.zombies[data.draw(st.integers(0, len(self.zombies) - 1))]
+        try:
+            self.queue.commit(lease, self.batch_for(lease, fates))
+        except LeaseLost:
+            return
+
+    @rule(count=st.integers(1, 4))
+    def lease_relabel_work(self, count):
+        if (lease := self.queue.take_relabels("labeler", count=count)) is not None:
+            self.relabel_leases.append(lease)
+
+    @rule(data=st.data(), cut=st.booleans())
+    @precondition(lambda self: self.relabel_leases)
+    def commit_relabel_work(self, data, cut):
+        lease = self.relabel_leases[data.draw(st.integers(0, len(self.relabel_leases) - 1))]
+        arguments = {"labels": [], "skips": {"none": []}, "rejects": []}
+        for one in lease.work:
+            fate = data.draw(st.sampled_from(FATES))
+            if fate == "label":
+                arguments["labels"].append(label(one.sample, promotion=2))
+            elif fate == "skip":
+                arguments["skips"]["none"].append(one.sample)
+            else:
+                reject = Reject(ordinal=one.sample.ordinal, reason="broken")
+                arguments["rejects"].append(RelabelReject(sample=one.sample, reject=reject))
+        self.queue.commit_relabels(lease, **arguments)
+        if cut:
+            assert self.queue.commit_relabels(lease, **arguments) == 0
+
+    @rule()
+    def relabel_leases_expire(self):
+        expire_relabels(self.queue)
+
+    # -- the trainer
+
+    def start_trainer(self):
+        ledger, steps, epoch = self.checkpoints[-1]
+        self.trainer = Trainer(queue=self.open(), trained=ledger.copy(), steps=list(steps))
+        self.epoch = self.trainer.queue.raise_epoch(at_least=epoch)
+        self.trainer.queue.settle(self.trainer.trained)
+
+    @rule()
+    def kill_the_trainer_and_start_another(self):
+        self.old_trainers.append(self.trainer)
+        self.start_trainer()
+
+    @rule(lost=st.integers(1, 2))
+    def lose_the_newest_checkpoints(self, lost):
+        self.checkpoints = self.checkpoints[: max(1, len(self.checkpoints) - lost)]
+        self.kill_the_trainer_and_start_another()
+
+    def fenced(self, write):
+        """What a trainer does; an older Redis makes it start again."""
+        try:
+            return write(self.trainer)
+        except EpochFenced:
+            self.kill_the_trainer_and_start_another()
+            return None
+
+    @rule(count=st.integers(1, 8), swallowed=st.booleans(), rank=st.sampled_from(["rank0", "rank1"]))
+    def read(self, count, swallowed, rank):
+        def go(trainer):
+            if swallowed:
+                trainer.queue._read_script(rank, count=2)
+            trainer.waiting += trainer.queue.read(rank, count=count)
+
+        self.fenced(go)
+
+    @rule(count=st.integers(1, 8))
+    def train(self, count):
+        for _ in range(min(count, len(self.trainer.waiting))):
+            delivery = self.trainer.waiting.pop(0)
+            if self.trainer.trained.add(delivery.sample):
+                self.trainer.steps.append(delivery.sample)
+            self.trainer.done.append(delivery)
+
+    @rule(acknowledged=st.booleans())
+    def checkpoint(self, acknowledged):
+        self.checkpoints.append((self.trainer.trained.copy(), list(self.trainer.steps), self.epoch))
+        if acknowledged:
+
+            def go(trainer):
+                trainer.queue.acknowledge(trainer.done)
+                trainer.done = []
+
+            self.fenced(go)
+
+    @rule(count=st.integers(1, 4))
+    @precondition(lambda self: self.trainer.waiting)
+    def give_stale_labels_back(self, count):
+        def go(trainer):
+            stale, trainer.waiting = trainer.waiting[:count], trainer.waiting[count:]
+            known = [delivery for delivery in stale if delivery.sample in trainer.trained]
+            trainer.done += known
+            fresh = [delivery for delivery in stale if delivery not in known]
+            trainer.waiting += trainer.queue.give_back(fresh, reason="stale").exhausted
+
+        self.fenced(go)
+
+    @rule(for_good=st.booleans())
+    @precondition(lambda self: self.trainer.waiting)
+    def a_label_fails(self, for_good):
+        def go(trainer):
+            delivery = trainer.waiting.pop(0)
+            if for_good:
+                trainer.queue.dead_letter(delivery, reason="broken")
+            elif (again := trainer.queue.fail(delivery, reason="broken")) is not None:
+                trainer.waiting.append(again)
+
+        self.fenced(go)
+
+    @rule()
+    @precondition(lambda self: self.old_trainers)
+    def a_zombie_trainer_acknowledges_what_it_never_saved(self):
+        zombie = self.old_trainers[-1]
+        if zombie.done or zombie.waiting:
+            with pytest.raises(EpochFenced):
+                zombie.queue.acknowledge(zombie.done + zombie.waiting)
+
+    # -- operators and Redis itself
+
+    @rule()
+    def replay_the_dead(self):
+        self.queue.replay(list(self.queue.dead_letters()))
+
+    @rule()
+    def purge_the_dead(self):
+        self.queue.purge(list(self.queue.dead_letters())[:1])
+
+    @rule()
+    def save_redis(self):
+        self.redis_copy = copy_of_redis(self.client, self.namespace)
+
+    @rule()
+    @precondition(lambda self: self.redis_copy is not None)
+    def restore_an_older_redis(self):
+        restore_redis(self.client, self.namespace, self.redis_copy)
+        self.shards = sum(1 for _ in self.queue.shard_rows())
+        self.zombies += self.leases
+
+    # -- what must hold
+
+    @invariant()
+    def nothing_is_missing_or_doubled(self):
+        if not hasattr(self, "checkpoints"):
+            return
+        report = self.queue.audit(self.checkpoints[-1][0])
+        assert report.ok, report.problems()
+        stats = self.queue.stats()
+        assert stats.unacked_bytes >= 0
+        assert stats.relabel_bytes >= 0
+        assert (stats.unacked_bytes > 0) == (stats.unacked_labels > 0)
+        assert sum(row.samples for row in report.rows) == sum(
+            row.trained + row.queued + row.relabels + row.skipped + row.dead for row in report.rows
+        )
+
+    @invariant()
+    def no_lineage_trains_a_sample_twice(self):
+        if hasattr(self, "trainer"):
+            assert len(self.trainer.steps) == len(set(self.trainer.steps)) == len(self.trainer.trained)
+
+    def teardown(self):
+        """Whatever happened, the rest of the corpus comes through."""
+        if not hasattr(self, "trainer"):
+            return
+        for row in self.queue.shard_rows():
+            if row.state == "leased":
+                expire_lease(self.queue, row.key)
+        expire_relabels(self.queue)
+        while (lease := self.queue.acquire("last")) is not None:
+            self.queue.commit(lease, self.batch_for(lease, ["label"] * SAMPLES_PER_SHARD))
+        self.kill_the_trainer_and_start_another()
+        while not self.queue.stats().drained:
+            if (work := self.queue.take_relabels("last", count=100)) is not None:
+                self.queue.commit_relabels(work, labels=[label(one.sample) for one in work.work])
+            self.trainer.waiting += self.trainer.queue.read("rank0", count=100)
+            self.train(1000)
+            self.checkpoint(acknowledged=True)
+        report = self.queue.audit(self.trainer.trained)
+        assert report.ok
+        totals = report.totals()
+        assert totals["samples"] == self.shards * SAMPLES_PER_SHARD
+        assert totals["trained"] + totals["skipped"] + totals["dead"] == totals["samples"]
+        assert self.queue.stats().unacked_bytes == 0
+        self.no_lineage_trains_a_sample_twice()
+        for key in self.client.scan_iter(match=f"{{{self.namespace}}}:*", count=1000):
+            self.client.delete(key)
+        for queue in (self.queue, self.trainer.queue, *(old.queue for old in self.old_trainers)):
+            queue.close()
+
+
+@pytest.mark.slow
+def test_nothing_is_lost_or_trained_twice_whatever_happens(server):
+    machine = type("Machine", (DeliveryMachine,), {"url": server.url})
+    run_state_machine_as_test(
+        machine,
+        settings=settings(
+            max_examples=20,
+            stateful_step_count=40,
+            deadline=None,
+            suppress_health_check=list(HealthCheck),
+        ),
+    )
