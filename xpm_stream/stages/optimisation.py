@@ -7,6 +7,7 @@ import math
 from collections.abc import Mapping
 from typing import Any
 
+import safetensors
 import safetensors.torch
 import torch
 from torch import Tensor, nn
@@ -47,7 +48,7 @@ class Optimisation:
     @property
     def learning_rate(self) -> float:
         """The learning rate of the next step."""
-        return float(self._schedule.get_last_lr()[0])
+        return float(self._optimiser.param_groups[0]["lr"])
 
     def step(self, losses: Mapping[str, Tensor]) -> float:
         """Minimise the sum of the losses by one step; return the gradient norm before clipping.
@@ -88,7 +89,11 @@ class Optimisation:
         for index, slots in state["state"].items():
             for slot, value in slots.items():
                 tensors[f"{index}.{slot}"] = torch.as_tensor(value).detach().cpu().contiguous()
-        rest = {"param_groups": state["param_groups"], "schedule_step": self._schedule.last_epoch}
+        rest = {
+            "name": self._config.name,
+            "param_groups": state["param_groups"],
+            "schedule_step": self._schedule.last_epoch,
+        }
         files = {
             "optimiser.safetensors": safetensors.torch.save(tensors),
             "optimiser.json": json.dumps(rest).encode(),
@@ -106,6 +111,8 @@ class Optimisation:
         """
         try:
             rest = json.loads(files["optimiser.json"])
+            if rest["name"] != self._config.name:
+                raise ValueError(f"{rest['name']}, not {self._config.name}")
             slots: dict[int, dict[str, Any]] = {}
             for key, value in safetensors.torch.load(files["optimiser.safetensors"]).items():
                 index, _, slot = key.partition(".")
@@ -115,7 +122,7 @@ class Optimisation:
             self._optimiser.load_state_dict({"state": slots, "param_groups": groups})
             if self.ema is not None:
                 self.ema.load_state_dict(safetensors.torch.load(files["ema.safetensors"]))
-        except (KeyError, ValueError, RuntimeError) as error:
+        except (KeyError, ValueError, RuntimeError, safetensors.SafetensorError) as error:
             raise CheckpointError(
                 f"checkpoint {name} holds the state of another optimiser ({error}); start a new run folder, "
                 "or restore the optimiser section it was written with"

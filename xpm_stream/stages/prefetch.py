@@ -45,18 +45,20 @@ class Prefetched(Generic[Item]):
         self.close()
 
     def _run(self) -> None:
-        items = self._produce()
         try:
-            for item in items:
-                if not self._put(item, None):
-                    return
-            self._put(None, StopIteration())
+            items = self._produce()
+            try:
+                for item in items:
+                    if not self._put(item, None):
+                        return
+            finally:
+                close = getattr(items, "close", None)
+                if close is not None:
+                    close()
         except BaseException as error:  # noqa: BLE001  # handed to the reader, who raises it
             self._put(None, error)
-        finally:
-            close = getattr(items, "close", None)
-            if close is not None:
-                close()
+        else:
+            self._put(None, StopIteration())
 
     def _put(self, item: Item | None, error: BaseException | None) -> bool:
         while not self._closed.is_set():

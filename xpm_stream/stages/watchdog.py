@@ -45,4 +45,10 @@ class Watchdog:
                 # The main thread may be stuck in C code: only a hard exit is sure. Nothing is lost by it, labels
                 # are acknowledged after checkpoints and shards are leased.
                 faulthandler.dump_traceback(file=sys.stderr, all_threads=True)
+                print(
+                    f"error: no progress for {silent_s:.0f} s at: {self._where} (every thread's place is above); "
+                    "start it again, or raise trainer.stall_timeout_s",
+                    file=sys.stderr,
+                    flush=True,
+                )
                 os._exit(EXIT_STALLED)
