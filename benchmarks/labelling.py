@@ -1,6 +1,6 @@
 """Images a second of label() against the same network's bare inference loop.
 
-    python benchmarks/labelling.py
+    python -m benchmarks.labelling
 
 The bare loop is what the network alone must do for a label: backbone, proposals, embedding head on all proposals, mask
 head on as many boxes as there are words; its images are already tensors on the device. label() adds views, words,
@@ -10,16 +10,25 @@ scores over the vocabulary, assignment, reliability and packing.
 from __future__ import annotations
 
 import argparse
+import statistics
 
 import torch
-from region_workload import build_method, caption_images, parse_arguments, print_machine, time_interleaved
 
+from benchmarks.figures import Figure, Goal, paired_ratios, print_figures
+from benchmarks.region_workload import (
+    build_method,
+    caption_images,
+    parse_arguments,
+    print_machine,
+    time_interleaved,
+)
 from xpm_stream.learning.views import plan_view, view_pixels
 from xpm_stream.methods.region_batch import pad_views
 from xpm_stream.stages.devices import choose_device
 
 
-def main(arguments: argparse.Namespace) -> None:
+def measure(arguments: argparse.Namespace) -> list[Figure]:
+    """label() against the bare loop, in turns."""
     device = choose_device("auto", threads=arguments.threads)
     method = build_method(arguments, device=device)
     images = caption_images(arguments.images, size=arguments.image_size)
@@ -44,11 +53,20 @@ def main(arguments: argparse.Namespace) -> None:
     our_s, bare_s = time_interleaved(
         [ours, bare], repetitions=arguments.repetitions, device=device, precision=arguments.precision
     )
-    print_machine(device, precision=arguments.precision)
-    print(f"{arguments.backbone}, batches of {len(images)} images of {size} px, {arguments.proposals} proposals")
-    print(f"label() {len(images) / our_s:.1f} images/s, bare loop {len(images) / bare_s:.1f} images/s")
-    print(f"ratio label() / bare: {bare_s / our_s:.2f} (goal >= 0.85)")
+    rates = [len(images) / statistics.median(seconds) for seconds in (our_s, bare_s)]
+    return [
+        Figure(
+            name="labelling images/s : bare inference loop",
+            values=paired_ratios(bare_s, our_s),
+            unit="ratio",
+            goal=Goal(bound=0.85),
+            detail=f"label() {rates[0]:.1f} images/s, bare loop {rates[1]:.1f}; backbone {arguments.backbone}, "
+            f"batches of {len(images)} images of {size} px, {arguments.proposals} proposals",
+        )
+    ]
 
 
 if __name__ == "__main__":
-    main(parse_arguments(__doc__ or ""))
+    asked = parse_arguments(__doc__ or "")
+    print_figures(measure(asked))
+    print_machine(choose_device("auto", threads=asked.threads), precision=asked.precision)

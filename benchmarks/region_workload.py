@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import platform
-import statistics
 import time
 from collections.abc import Callable, Sequence
 
@@ -26,8 +25,8 @@ CAPTION_WORDS = ["dog", "car", "cup", "kite", "umbrella", "guitar", "sofa", "lam
 OBJECTS_AN_IMAGE = 3
 
 
-def parse_arguments(description: str) -> argparse.Namespace:
-    """The command line of both benchmarks."""
+def parse_arguments(description: str, given: Sequence[str] | None = None) -> argparse.Namespace:
+    """The command line of both benchmarks; `given` instead of the process's own."""
     parser = argparse.ArgumentParser(description=description)
     parser.add_argument("--backbone", default="small", help="small, resnet18, resnet50 or resnet101")
     parser.add_argument("--image-size", type=int, default=160)
@@ -37,7 +36,7 @@ def parse_arguments(description: str) -> argparse.Namespace:
     parser.add_argument("--repetitions", type=int, default=9)
     parser.add_argument("--precision", choices=["auto", "fp32", "bf16"], default="auto")
     parser.add_argument("--threads", type=int, default=1, help="CPU threads; 0: torch's default")
-    return parser.parse_args()
+    return parser.parse_args(given)
 
 
 def build_method(arguments: argparse.Namespace, *, device: torch.device) -> Xpm:
@@ -102,8 +101,8 @@ def base_images(number: int, *, size: int) -> list[BaseImage]:
 
 def time_interleaved(
     contenders: Sequence[Callable[[], object]], *, repetitions: int, device: torch.device, precision: str
-) -> list[float]:
-    """Median seconds of each contender, taken in turns so that a busy machine slows all alike."""
+) -> list[list[float]]:
+    """Seconds of each contender in each round, taken in turns so that a busy machine slows all alike."""
     seconds: list[list[float]] = [[] for _ in contenders]
     with autocast(device, precision=precision):  # type: ignore[arg-type]  # argparse checked the choice
         for repetition in range(repetitions + 2):
@@ -114,7 +113,7 @@ def time_interleaved(
                     torch.cuda.synchronize(device)
                 if repetition >= 2:  # the first rounds warm caches and kernels
                     taken.append(time.perf_counter() - started)
-    return [statistics.median(taken) for taken in seconds]
+    return seconds
 
 
 def print_machine(device: torch.device, *, precision: str) -> None:

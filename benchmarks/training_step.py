@@ -1,6 +1,6 @@
 """One XPM step against a bare torchvision Mask R-CNN step: same backbone, heads of the same size, as many RoIs.
 
-    python benchmarks/training_step.py
+    python -m benchmarks.training_step
 
 The bare step is torchvision's own MaskRCNN on as many images, all annotated, with its per-image RoI budget set so
 that the two steps pool the same number of boxes. It is timed twice: with torchvision's RoIAlign, and with our pooling
@@ -12,11 +12,18 @@ from __future__ import annotations
 
 import argparse
 import copy
+import statistics
 from collections.abc import Callable
 
 import numpy as np
 import torch
-from region_workload import (
+from torch import Tensor, nn
+from torchvision.models.detection import MaskRCNN
+from torchvision.models.detection.faster_rcnn import FastRCNNPredictor
+from torchvision.ops import MultiScaleRoIAlign
+
+from benchmarks.figures import Figure, Goal, paired_ratios, print_figures
+from benchmarks.region_workload import (
     base_images,
     build_method,
     caption_images,
@@ -24,11 +31,6 @@ from region_workload import (
     print_machine,
     time_interleaved,
 )
-from torch import Tensor, nn
-from torchvision.models.detection import MaskRCNN
-from torchvision.models.detection.faster_rcnn import FastRCNNPredictor
-from torchvision.ops import MultiScaleRoIAlign
-
 from xpm_stream.learning.views import PIXEL_MEAN, PIXEL_STD
 from xpm_stream.methods.base import LabelledImage
 from xpm_stream.methods.region_batch import RegionBatch
@@ -97,7 +99,8 @@ def torchvision_targets(batch: RegionBatch) -> tuple[list[Tensor], list[dict[str
     return images, targets
 
 
-def main(arguments: argparse.Namespace) -> None:
+def measure(arguments: argparse.Namespace) -> list[Figure]:
+    """Our step against the bare ones, in turns."""
     device = choose_device("auto", threads=arguments.threads)
     method = build_method(arguments, device=device)
     captions = caption_images(arguments.images, size=arguments.image_size)
@@ -114,7 +117,7 @@ def main(arguments: argparse.Namespace) -> None:
     bare = bare_network(
         method, rois_per_image=rois, num_classes=1 + len(method.vocabulary), image_size=arguments.image_size
     ).to(device)
-    networks = {"ours": method.network, "bare": bare, "bare, our pooling": with_our_pooling(bare, method)}
+    networks = {"ours": method.network, "its own pooling": bare, "our pooling": with_our_pooling(bare, method)}
     images, targets = torchvision_targets(batch)
     images = [image.to(device) for image in images]
     targets = [{name: value.to(device) for name, value in target.items()} for target in targets]
@@ -139,13 +142,20 @@ def main(arguments: argparse.Namespace) -> None:
         device=device,
         precision=arguments.precision,
     )
-    print_machine(device, precision=arguments.precision)
-    print(f"{arguments.backbone}, {2 * arguments.images} images of {arguments.image_size} px a step")
-    for name, taken in zip(networks, seconds, strict=True):
-        suffix = f", {pooled[name]} RoIs" if name in pooled else ""
-        print(f"{name}: {1e3 * taken:.1f} ms{suffix}")
-    for name, taken in list(zip(networks, seconds, strict=True))[1:]:
-        print(f"ratio ours / {name}: {seconds[0] / taken:.2f} (goal <= 1.2)")
+    rois_of = {name: pooled["ours" if name == "ours" else "bare"] for name in networks}
+    took = {name: 1e3 * statistics.median(taken) for name, taken in zip(networks, seconds, strict=True)}
+    sizes = f"backbone {arguments.backbone}, {2 * arguments.images} images of {arguments.image_size} px a step"
+    return [
+        Figure(
+            name=f"training step : torchvision step ({name})",
+            values=paired_ratios(seconds[0], taken),
+            unit="ratio",
+            goal=Goal(bound=1.2, at_least=False),
+            detail=f"ours {took['ours']:.0f} ms with {rois_of['ours']} RoIs, bare {took[name]:.0f} ms with "
+            f"{rois_of[name]}; {sizes}",
+        )
+        for name, taken in list(zip(networks, seconds, strict=True))[1:]
+    ]
 
 
 def count_rois(heads: dict[str, nn.Module]) -> dict[str, int]:
@@ -166,4 +176,6 @@ def count_rois(heads: dict[str, nn.Module]) -> dict[str, int]:
 
 
 if __name__ == "__main__":
-    main(parse_arguments(__doc__ or ""))
+    asked = parse_arguments(__doc__ or "")
+    print_figures(measure(asked))
+    print_machine(choose_device("auto", threads=asked.threads), precision=asked.precision)
