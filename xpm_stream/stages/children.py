@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import os
 import signal
 import subprocess
 import sys
@@ -14,10 +16,11 @@ from typing import Final
 from xpm_stream.errors import XpmStreamError
 
 _TAIL_LINES: Final = 8
+_SAID_OF_EVERY_LINE: Final = frozenset({"role", "pid", "level", "logger", "timestamp", "message"})
 
 
 class RoleError(XpmStreamError):
-    """A role's process ended with an error; the message holds the last lines it printed."""
+    """A role's process ended with an error; the message holds what it said last."""
 
 
 @dataclass(slots=True)
@@ -27,6 +30,7 @@ class Child:
     name: str
     process: subprocess.Popen[bytes]
     output: Path
+    output_start: int  # bytes of earlier processes of this name
     started_at_s: float  # monotonic
     ended_at_s: float | None = None
 
@@ -52,15 +56,26 @@ class Child:
         if status is None:
             return False
         if status != 0:
-            raise RoleError(
-                f"{self.name} ended with {_explain(status)}; its last lines in {self.output}:\n{self.tail()}"
-            )
+            raise RoleError(self._account_of_failure(status))
         return True
 
-    def tail(self) -> str:
-        """Return the last lines it printed."""
-        lines = self.output.read_text(encoding="utf-8", errors="replace").splitlines()
-        return "\n".join(lines[-_TAIL_LINES:])
+    def last_words(self) -> tuple[str, bool]:
+        """Return the error it reported at its end, and true; else the last lines it printed, and false."""
+        with self.output.open("rb") as stream:
+            stream.seek(self.output_start)
+            lines = stream.read().decode("utf-8", errors="replace").splitlines()
+        reported = [number for number, line in enumerate(lines) if line.startswith("error: ")]
+        if reported:
+            error = "\n".join(line for line in lines[reported[-1] :] if not line.startswith("{"))
+            return error.removeprefix("error: "), True
+        return "\n".join(_readable(line) for line in lines[-_TAIL_LINES:]), False
+
+    def _account_of_failure(self, status: int) -> str:
+        words, is_error = self.last_words()
+        if is_error:
+            return f"{self.name}: {words} (all its output: {self.output})"
+        how = f"was killed by {signal.Signals(-status).name}" if status < 0 else f"ended with exit status {status}"
+        return f"{self.name} {how}; its last lines in {self.output}:\n{words or '(none)'}"
 
     def ask_to_stop(self) -> None:
         """Send SIGTERM, unless it has ended."""
@@ -92,26 +107,43 @@ def start_role(name: str, arguments: Sequence[str], *, logs: Path) -> Child:
     logs.mkdir(parents=True, exist_ok=True)
     output = logs / f"{name}.out"
     with output.open("ab") as sink:
+        output_start = sink.tell()
         process = subprocess.Popen(
-            [sys.executable, "-m", "xpm_stream.cli.main", *arguments],
+            [sys.executable, "-m", "xpm_stream.cli.main", "--end-with-parent", str(os.getpid()), *arguments],
             stdin=subprocess.DEVNULL,
             stdout=sink,
             stderr=subprocess.STDOUT,
             start_new_session=True,
         )
-    return Child(name, process, output, time.monotonic())
+    return Child(name, process, output, output_start, time.monotonic())
 
 
 def stop_in_order(children: Sequence[Child], *, grace_s: float) -> list[str]:
-    """Stop one after the other, waiting for each; return the names of those that had to be killed."""
+    """Stop one after the other, waiting for each; return the names of those that had to be killed.
+
+    Interrupted meanwhile (a second Ctrl-C), it kills all that are left.
+    """
     killed = []
-    for child in children:
-        child.ask_to_stop()
-        if not child.wait(grace_s):
+    try:
+        for child in children:
+            child.ask_to_stop()
+            if not child.wait(grace_s):
+                child.kill()
+                killed.append(child.name)
+    except KeyboardInterrupt:
+        for child in children:
             child.kill()
-            killed.append(child.name)
+        raise
     return killed
 
 
-def _explain(status: int) -> str:
-    return f"signal {signal.Signals(-status).name}" if status < 0 else f"exit status {status}"
+def _readable(line: str) -> str:
+    """Return a JSON log line as people read it; other lines as they are."""
+    try:
+        event = json.loads(line)
+    except ValueError:
+        return line
+    if not isinstance(event, dict) or "message" not in event:
+        return line
+    fields = " ".join(f"{key}={value}" for key, value in event.items() if key not in _SAID_OF_EVERY_LINE)
+    return f"{event.get('level', '')}: {event['message']} {fields}".rstrip()

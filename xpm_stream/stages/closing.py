@@ -22,7 +22,7 @@ from xpm_stream.monitoring.summary import (
 )
 from xpm_stream.registry.promotion_log import PromotionEntry
 from xpm_stream.stages.local import LocalRun
-from xpm_stream.stages.run_account import account_of
+from xpm_stream.stages.run_account import RunAccount, account_of
 from xpm_stream.stages.training_state import TeacherTally, TrainingState
 
 
@@ -67,11 +67,21 @@ def close_run(run: LocalRun, *, on_stage: Callable[[str], None], on_look: Callab
         promotions=[_record(entry, account.training) for entry in entries],
         seconds=dict(run.stopwatch.seconds),
         samples=account.counts(),
+        notes=_notes(account),
         versions=describe_versions(),
         machine=describe_machine(),
     )
     write_summary(summary, run.folder.summary)
     return Outcome(summary, account.audit, picture)
+
+
+def _notes(account: RunAccount) -> list[str]:
+    notes = []
+    if account.stats.shards_failed:
+        notes.append(f"{account.stats.shards_failed} shards could not be read: see `xpm-stream shards list`")
+    if account.stats.dead_letters:
+        notes.append(f"{account.stats.dead_letters} samples are dead letters, by reason: {account.stats.dead}")
+    return notes
 
 
 def _record(entry: PromotionEntry, training: TrainingState) -> PromotionRecord:

@@ -25,6 +25,7 @@ from xpm_stream.stages.process import Role
 from xpm_stream.stages.sample_claims import SampleClaims
 
 _READ_BLOCK_MS: Final = 500
+_FEW_AFTER_S: Final = 30.0  # no label came for this long: train the few that wait
 _RETRY_AFTER_S: Final = 5.0  # an image whose store did not answer
 _DECODERS: Final = 4  # PIL releases the GIL, so threads decode in parallel
 
@@ -83,6 +84,7 @@ class LabelFeed:
         """Yield items; a smaller last one when the corpus is finished."""
         wanted = self._config.trainer.batch_captions
         waiting: list[Admitted] = []
+        last_came = time.monotonic()
         with ThreadPoolExecutor(_DECODERS, thread_name_prefix="decode") as pool:
             while True:
                 deliveries = self._due_retries() or self._queue.read(
@@ -90,7 +92,9 @@ class LabelFeed:
                 )
                 self._role.watchdog.progress("waiting for labels")
                 waiting += [item for item in pool.map(self._admit, deliveries) if item is not None]
-                if len(waiting) == wanted or (waiting and not deliveries and self._nothing_follows()):
+                if deliveries:
+                    last_came = time.monotonic()
+                if len(waiting) == wanted or (waiting and not deliveries and self._train_few(last_came)):
                     yield self.collate(waiting)
                     waiting = []
                 elif not deliveries:
@@ -169,8 +173,10 @@ class LabelFeed:
         self._retries = [item for item in self._retries if item[0] > now]
         return due
 
-    def _nothing_follows(self) -> bool:
-        """Whether the corpus is finished but for what this trainer holds, so that a small last batch is right."""
+    def _train_few(self, last_came: float) -> bool:
+        """Whether a small batch is right: nothing follows, or the labels it holds may be all the budget allows."""
+        if time.monotonic() - last_came > _FEW_AFTER_S:
+            return True
         if self._retries:
             return False
         stats = self._queue.stats()

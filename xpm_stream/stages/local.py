@@ -177,7 +177,7 @@ class _Roles:
 
     def _start(self, name: str, *arguments: str) -> Child:
         config = str(self._run.folder.config)
-        child = start_role(name, [*arguments, config, "--end-with-parent"], logs=self._run.folder.logs)
+        child = start_role(name, [*arguments, config], logs=self._run.folder.logs)
         self._started.append(child)
         return child
 

@@ -9,7 +9,8 @@ import structlog
 
 from xpm_stream.config import RunConfig
 from xpm_stream.config.schema import DataConfig
-from xpm_stream.data.shard_urls import expand_shard_urls
+from xpm_stream.data.shard_urls import ShardFile, expand_shard_urls, is_complete
+from xpm_stream.errors import ShardError
 from xpm_stream.label_queue import LabelQueue, QueueStats, ShardRecord, connect
 from xpm_stream.stages.run_folder import RunFolder
 
@@ -24,34 +25,54 @@ def corpus_finished(config: DataConfig, stats: QueueStats) -> bool:
 
 
 class ShardRegistration:
-    """Adds the shards of `data.shards` once for each pass; adding again what is known changes nothing."""
+    """Adds the shards of `data.shards`, once for each pass; adding again what is known changes nothing.
+
+    Without `data.watch` the shards are named by a person, once, and taken as they are. With it the patterns are looked
+    at again and again, and a shard is added only when its writer is done: its statistics are beside it, or it did not
+    change between two looks.
+    """
 
     def __init__(self, config: DataConfig, *, queue: LabelQueue) -> None:
         self._config = config
         self._queue = queue
         self._looked_at: float | None = None
+        self._earlier: dict[str, ShardFile] = {}
+        self._log = structlog.get_logger()
 
     def look(self) -> int:
         """Look for shards if it is time to; return how many are new.
 
         Raises:
-            ShardError: a named shard is missing.
+            ShardError: a named shard is missing (when watching, it may come: that is logged).
         """
-        now = time.monotonic()
-        looked = self._looked_at is not None
-        if looked and not (self._config.watch and now - (self._looked_at or 0.0) >= self._config.watch_interval_s):
+        if not self._is_time():
             return 0
-        self._looked_at = now
-        files = expand_shard_urls(self._config.shards)
-        added = sum(
-            self._queue.add_shards(
-                ShardRecord(url=f.url, shard_id=f.shard_id, size_bytes=f.size_bytes, pass_index=index) for f in files
-            )
-            for index in range(self._config.passes)
-        )
+        try:
+            files = expand_shard_urls(self._config.shards)
+        except ShardError as error:
+            if not self._config.watch:
+                raise
+            self._log.warning("no shards yet", reason=str(error))
+            return 0
+        complete = [f for f in files if not self._config.watch or is_complete(f, earlier=self._earlier.get(f.url))]
+        self._earlier = {f.url: f for f in files}
+        added = sum(self._queue.add_shards(_records(complete, index)) for index in range(self._config.passes))
         if added:
-            structlog.get_logger().info("shards added", added=added, known=len(files), passes=self._config.passes)
+            self._log.info("shards added", added=added, known=len(files), passes=self._config.passes)
         return added
+
+    def _is_time(self) -> bool:
+        now = time.monotonic()
+        if self._looked_at is not None:
+            due = now - self._looked_at >= self._config.watch_interval_s
+            if not (self._config.watch and due):
+                return False
+        self._looked_at = now
+        return True
+
+
+def _records(files: Sequence[ShardFile], pass_index: int) -> list[ShardRecord]:
+    return [ShardRecord(url=f.url, shard_id=f.shard_id, size_bytes=f.size_bytes, pass_index=pass_index) for f in files]
 
 
 def add_shards(config: RunConfig, patterns: Sequence[str], *, pass_index: int = 0) -> tuple[int, int]:
@@ -62,7 +83,4 @@ def add_shards(config: RunConfig, patterns: Sequence[str], *, pass_index: int = 
     """
     files = expand_shard_urls(patterns)
     with connect(config.redis, config.queue, run_folder=RunFolder.of(config).root) as queue:
-        records = [
-            ShardRecord(url=f.url, shard_id=f.shard_id, size_bytes=f.size_bytes, pass_index=pass_index) for f in files
-        ]
-        return queue.add_shards(records), len(files)
+        return queue.add_shards(_records(files, pass_index)), len(files)
