@@ -68,7 +68,7 @@ class TeacherTraining:
             raise ConfigError("teacher training needs data.base (COCO instance JSON and images), or teacher.checkpoint")
         self._role = role
         self._config = config
-        self._device = choose_device(config.trainer.device, threads=config.trainer.threads)
+        self._device = choose_device(config.trainer.device, threads=config.teacher.threads)
         split = load_split(config.data.split.file)
         base_set = BaseSet.load(config.data.base, class_names=split.base)
         self._base_classes = list(base_set.class_names)
