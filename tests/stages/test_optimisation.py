@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 
 import pytest
@@ -162,7 +163,7 @@ def test_warm_up_rises_linearly_and_reaches_the_full_rate() -> None:
 def test_the_cosine_falls_from_one_to_zero_and_stays_there() -> None:
     factors = _factors(schedule="cosine")
     assert (factors[0], factors[50]) == pytest.approx((1.0, 0.5))
-    assert all(later <= earlier for earlier, later in zip(factors, factors[1:], strict=False))
+    assert all(later <= earlier for earlier, later in itertools.pairwise(factors))
     assert factors[100:] == pytest.approx([0.0] * 20)
 
 

@@ -30,11 +30,11 @@ def test_an_error_surfaces_behind_the_items_before_it() -> None:
         yield 1
         raise ShardError("the store is gone")
 
-    seen = []
-    with Prefetched(produce, depth=5, name="p") as items, pytest.raises(ShardError, match="the store is gone"):
-        for item in items:
-            seen.append(item)
-    assert seen == [1]
+    with Prefetched(produce, depth=5, name="p") as items:
+        reader = iter(items)
+        assert next(reader) == 1
+        with pytest.raises(ShardError, match="the store is gone"):
+            next(reader)
 
 
 def test_an_error_before_the_first_item_surfaces_too() -> None:

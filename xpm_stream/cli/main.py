@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import sys
+from typing import Annotated
 
 import typer
 from rich.console import Console
+from rich.text import Text
 
 from xpm_stream.cli import corpora, lexicon, roles, runs
 from xpm_stream.errors import XpmStreamError
@@ -25,8 +27,12 @@ lexicon.register(app)
 
 
 @app.callback()
-def _root() -> None:
+def _root(parent: Annotated[int | None, typer.Option("--end-with-parent", metavar="PID", hidden=True)] = None) -> None:
     """Streaming, continual self-training for open-vocabulary segmentation."""
+    if parent is not None:
+        from xpm_stream.stages.parent import end_with_parent
+
+        end_with_parent(parent)
 
 
 def main() -> None:
@@ -34,14 +40,10 @@ def main() -> None:
     try:
         app()
     except XpmStreamError as error:
-        Console(stderr=True, soft_wrap=True).print(f"[bold red]error:[/] {_escape(str(error))}", highlight=False)
+        Console(stderr=True, soft_wrap=True).print(Text.assemble(("error:", "bold red"), " ", str(error)))
         sys.exit(1)
     except KeyboardInterrupt:
         sys.exit(130)
-
-
-def _escape(text: str) -> str:
-    return text.replace("[", "\\[")
 
 
 if __name__ == "__main__":

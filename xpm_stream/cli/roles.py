@@ -7,9 +7,7 @@ from typing import Annotated
 import typer
 
 from xpm_stream.cli.options import ConfigPath, Overrides
-from xpm_stream.config import RunConfig, load_config
-
-EndWithParent = Annotated[bool, typer.Option("--end-with-parent", hidden=True)]
+from xpm_stream.config import load_config
 
 
 def register(app: typer.Typer) -> None:
@@ -18,17 +16,9 @@ def register(app: typer.Typer) -> None:
         app.command(rich_help_panel="One role in this process")(command)
 
 
-def _load(config: object, overrides: list[str] | None, end_with_parent: bool) -> RunConfig:
-    if end_with_parent:
-        from xpm_stream.stages.parent import end_with_parent as arrange
-
-        arrange()
-    return load_config(str(config), overrides=overrides or ())
-
-
-def teach(config: ConfigPath, overrides: Overrides = None, end_with_parent: EndWithParent = False) -> None:
+def teach(config: ConfigPath, overrides: Overrides = None) -> None:
     """Train the first teacher on the base classes and propose it."""
-    loaded = _load(config, overrides, end_with_parent)
+    loaded = load_config(config, overrides=overrides or ())
     from xpm_stream.stages.teaching import run_teacher
 
     run_teacher(loaded)
@@ -38,26 +28,25 @@ def label(
     config: ConfigPath,
     overrides: Overrides = None,
     index: Annotated[int, typer.Option(help="number of this labeler on this machine", min=0)] = 0,
-    end_with_parent: EndWithParent = False,
 ) -> None:
     """Label caption shards with the newest teacher."""
-    loaded = _load(config, overrides, end_with_parent)
+    loaded = load_config(config, overrides=overrides or ())
     from xpm_stream.stages.labeling import run_labeler
 
     run_labeler(loaded, index=index)
 
 
-def train(config: ConfigPath, overrides: Overrides = None, end_with_parent: EndWithParent = False) -> None:
+def train(config: ConfigPath, overrides: Overrides = None) -> None:
     """Train the student on the label stream."""
-    loaded = _load(config, overrides, end_with_parent)
+    loaded = load_config(config, overrides=overrides or ())
     from xpm_stream.stages.training import run_trainer
 
     run_trainer(loaded)
 
 
-def promote(config: ConfigPath, overrides: Overrides = None, end_with_parent: EndWithParent = False) -> None:
+def promote(config: ConfigPath, overrides: Overrides = None) -> None:
     """Judge the trainer's candidates and promote teachers."""
-    loaded = _load(config, overrides, end_with_parent)
+    loaded = load_config(config, overrides=overrides or ())
     from xpm_stream.stages.promotion import run_promoter
 
     run_promoter(loaded)
