@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import difflib
 import importlib
+from typing import TYPE_CHECKING
 
 from xpm_stream.errors import ConfigError
-from xpm_stream.methods.base import Method
+
+if TYPE_CHECKING:
+    from xpm_stream.methods.base import Method
 
 METHODS = {
     "xpm": "xpm_stream.methods.xpm:Xpm",
