@@ -14,7 +14,7 @@ import typer
 from rich.console import Console
 
 from xpm_stream.cli.options import ConfigPath, Overrides, RunPath
-from xpm_stream.config import load_config
+from xpm_stream.config import RunConfig, load_config
 
 if TYPE_CHECKING:
     from xpm_stream.monitoring.run_view import RunView
@@ -34,7 +34,13 @@ def register(app: typer.Typer) -> None:
 def up(config: ConfigPath, overrides: Overrides = None) -> None:
     """Run all roles on this machine: prepare, teach, stream, promote, evaluate, show."""
     loaded = load_config(config, overrides=overrides or ())
-    console = Console()
+    from xpm_stream.stages.run_folder import RunFolder
+
+    with RunFolder.of(loaded).claimed():
+        _run_all(loaded, Console())
+
+
+def _run_all(config: RunConfig, console: Console) -> None:
     from xpm_stream.monitoring.run_view import RunView
     from xpm_stream.stages.closing import close_run
     from xpm_stream.stages.local import LocalRun
@@ -44,13 +50,14 @@ def up(config: ConfigPath, overrides: Overrides = None) -> None:
         def progress(done: int, total: int) -> None:
             status.update(f"preparing data: {done:,} of {total:,} images")
 
-        run = LocalRun.prepare(loaded, progress=progress)
-    console.print(f"run folder [bold]{run.folder.root}[/]", highlight=False)
+        run = LocalRun.prepare(config, progress=progress)
+    console.print(f"run folder {run.folder.root}", highlight=False, markup=False, soft_wrap=True)
     view = RunView(run.folder.root, name=run.config.name, total_steps=run.config.trainer.steps)
     with _interruptible() as stopped, _shown(view, console) as look:
         finished = run.stream(on_stage=view.enter, on_look=look, stopped=stopped)
     if not finished:
-        console.print(f"stopped; nothing is lost. The same command goes on: xpm-stream up {config}", highlight=False)
+        way_on = f"stopped; nothing is lost. To go on: xpm-stream up {run.folder.config}"
+        console.print(way_on, highlight=False, markup=False, soft_wrap=True)
         raise typer.Exit(130)
     with console.status("closing") as status:
         outcome = close_run(run, on_stage=status.update, on_look=lambda: None)

@@ -10,10 +10,14 @@ from pathlib import Path
 from typing import Final
 
 import msgspec
+from pydantic import BaseModel
 
 from xpm_stream.config import RunConfig, load_config, save_resolved
-from xpm_stream.errors import ConfigError, XpmStreamError
+from xpm_stream.config.schema import DataConfig
+from xpm_stream.data.shard_urls import expand_shard_urls
+from xpm_stream.errors import ConfigError, TrainingError, XpmStreamError
 from xpm_stream.label_queue import start_or_join
+from xpm_stream.methods import METHODS, find_method
 from xpm_stream.monitoring.summary import ModelScores
 from xpm_stream.registry.promotion_log import PromotionEntry, PromotionLog
 from xpm_stream.stages.children import Child, start_role, stop_in_order
@@ -55,15 +59,22 @@ class LocalRun:
         """Make the run folder and its data, and save the resolved configuration there.
 
         Raises:
-            ConfigError: the folder holds a run with another configuration.
+            ConfigError: the folder holds a run with another configuration, or the method is unknown.
+            DataError: the data cannot be prepared, or a shard is missing.
         """
+        if config.method not in METHODS:
+            find_method(config.method)  # raises, and suggests the nearest
         stopwatch = Stopwatch()
         folder = RunFolder.of(config)
         config = config.model_copy(update={"folder": str(folder.root)})
+        before = load_config(folder.config) if folder.config.exists() else None
+        if before is not None:  # before any of its data is touched; `data` is compared once it is filled in
+            _check_same_run(before, config.model_copy(update={"data": before.data}), folder)
         with stopwatch.stage("prepare"):
             config = prepare_data(config, progress=progress)
-        if folder.config.exists():
-            _check_same_run(load_config(folder.config), config, folder)
+        if before is not None:
+            _check_same_run(before, config, folder)
+        _check_shards(config.data)
         save_resolved(config, folder.root)
         return cls(config, folder, stopwatch)
 
@@ -146,7 +157,7 @@ class _Roles:
         """Have a first teacher trained and promoted."""
         promoter = self._start("promoter", "promote")
         teacher = self._start("teacher", "teach")
-        while not (teacher.check() and self._promoted()):
+        while not (teacher.check() and self._has_teacher()):
             promoter.check()
             if stopped():
                 return False
@@ -172,8 +183,22 @@ class _Roles:
             labeler.ask_to_stop()
         return True
 
-    def _promoted(self) -> bool:
-        return any(entry.action == "promote" for entry in self._run.promotions())
+    def _has_teacher(self) -> bool:
+        """Whether a teacher is promoted.
+
+        Raises:
+            TrainingError: all that were proposed are refused, so that no labeler would ever begin.
+        """
+        log = PromotionLog(self._run.folder.registry_url(self._run.config))
+        if log.champion() is not None:
+            return True
+        entries = log.entries()
+        if entries and not log.pending_candidates():
+            raise TrainingError(
+                f"no first teacher was promoted: {'; '.join(entries[-1].reasons)}. Change what made it so "
+                "(optimiser.learning_rate, teacher.checkpoint), and begin in another folder"
+            )
+        return False
 
     def _start(self, name: str, *arguments: str) -> Child:
         config = str(self._run.folder.config)
@@ -202,11 +227,42 @@ def _await(children: Sequence[Child], *, on_look: Callable[[], None]) -> None:
             child.kill()
 
 
-def _check_same_run(before: RunConfig, now: RunConfig, folder: RunFolder) -> None:
-    old, new = before.model_dump(mode="json"), now.model_dump(mode="json")
-    changed = [name for name in new if name not in _MAY_CHANGE and old[name] != new[name]]
-    if changed:
+def _check_shards(data: DataConfig) -> None:
+    """Look for the shards now: the labelers, who read them, start only after the teacher's training.
+
+    Raises:
+        ConfigError: none are named, and none are waited for.
+        ShardError: a named shard is missing.
+    """
+    if data.watch:
+        return
+    if not data.shards:
         raise ConfigError(
-            f"{folder.root} holds a run with another {', '.join(changed)}: choose another folder "
+            "there is nothing to label: name caption shards in data.shards, or have some made by prepare.synthetic "
+            "or prepare.pack"
+        )
+    expand_shard_urls(data.shards)
+
+
+def _check_same_run(before: RunConfig, now: RunConfig, folder: RunFolder) -> None:
+    changed = [
+        f"{section}{place} ({then!r} there, {asked!r} asked for)"
+        for section in type(now).model_fields
+        if section not in _MAY_CHANGE
+        for place, then, asked in _differences(getattr(before, section), getattr(now, section))
+    ]
+    if changed:
+        more = f", and {len(changed) - 3} more" if len(changed) > 3 else ""
+        raise ConfigError(
+            f"{folder.root} holds another run: {', '.join(changed[:3])}{more}; choose another folder "
             "(--set folder=...), or delete it to begin anew"
         )
+
+
+def _differences(before: object, now: object, place: str = "") -> Iterator[tuple[str, object, object]]:
+    """Yield where two configuration values differ, with both; sections are looked into."""
+    if isinstance(before, BaseModel) and isinstance(now, BaseModel):
+        for name in type(now).model_fields:
+            yield from _differences(getattr(before, name), getattr(now, name), f"{place}.{name}")
+    elif before != now:
+        yield place, before, now

@@ -50,7 +50,7 @@ def role_process(name: str, *, kind: RoleKind, config: RunConfig, port_offset: i
     interrupts at once.
     """
     folder = RunFolder.of(config)
-    folder.root.mkdir(parents=True, exist_ok=True)
+    folder.create()
     with ExitStack() as stack:
         log = configure_logging(name, run_folder=folder.root)
         stop = threading.Event()
