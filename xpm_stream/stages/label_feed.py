@@ -87,8 +87,9 @@ class LabelFeed:
         last_came = time.monotonic()
         with ThreadPoolExecutor(_DECODERS, thread_name_prefix="decode") as pool:
             while True:
-                deliveries = self._due_retries() or self._queue.read(
-                    self._role.name, count=wanted - len(waiting), block_ms=_READ_BLOCK_MS
+                room = wanted - len(waiting)
+                deliveries = self._due_retries(room) or self._queue.read(
+                    self._role.name, count=room, block_ms=_READ_BLOCK_MS
                 )
                 self._role.watchdog.progress("waiting for labels")
                 waiting += [item for item in pool.map(self._admit, deliveries) if item is not None]
@@ -167,11 +168,11 @@ class LabelFeed:
         self._role.metrics.trainer.dead_letters.labels(reason).inc()
         self._role.log.warning("dead letter", entry=delivery.entry_id, reason=reason, detail=detail)
 
-    def _due_retries(self) -> list[Delivery]:
+    def _due_retries(self, most: int) -> list[Delivery]:
         now = time.monotonic()
-        due = [delivery for due_at, delivery in self._retries if due_at <= now]
-        self._retries = [item for item in self._retries if item[0] > now]
-        return due
+        due = [item for item in self._retries if item[0] <= now][:most]
+        self._retries = [item for item in self._retries if item not in due]
+        return [delivery for _, delivery in due]
 
     def _train_few(self, last_came: float) -> bool:
         """Whether a small batch is right: nothing follows, or the labels it holds may be all the budget allows."""

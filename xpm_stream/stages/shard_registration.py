@@ -8,7 +8,7 @@ from collections.abc import Sequence
 import structlog
 
 from xpm_stream.config import RunConfig
-from xpm_stream.config.schema import DataConfig
+from xpm_stream.config.schema import DataConfig, QueueConfig
 from xpm_stream.data.shard_urls import ShardFile, expand_shard_urls, is_complete
 from xpm_stream.errors import ShardError
 from xpm_stream.label_queue import LabelQueue, QueueStats, ShardRecord, connect
@@ -22,6 +22,18 @@ def corpus_finished(config: DataConfig, stats: QueueStats) -> bool:
     """
     begun = stats.shards_finished + stats.shards_failed > 0
     return begun and stats.drained and not config.watch
+
+
+def only_acknowledging_helps(config: QueueConfig, stats: QueueStats) -> bool:
+    """Whether no further label comes before the trainer acknowledges what it holds: it has all, or the budget is spent.
+
+    A trainer that merely is faster than its labelers waits, rather than write a checkpoint for every few labels.
+    """
+    undelivered = stats.unacked_labels - stats.delivered_labels
+    if not (undelivered or stats.relabels or stats.shards_pending or stats.shards_leased):
+        return True
+    labels, size_bytes = stats.unacked_labels + stats.relabels, stats.unacked_bytes + stats.relabel_bytes
+    return labels >= config.max_unacked_labels or size_bytes >= config.max_unacked_mb * 2**20
 
 
 class ShardRegistration:

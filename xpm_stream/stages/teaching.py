@@ -19,7 +19,7 @@ from xpm_stream.methods.base import Batch, Method
 from xpm_stream.registry.checkpoints import CheckpointStore
 from xpm_stream.stages.base_feed import BaseFeed
 from xpm_stream.stages.devices import autocast, choose_device
-from xpm_stream.stages.network_files import load_network, network_files
+from xpm_stream.stages.network_files import checkpoint_base_classes, load_network, network_files
 from xpm_stream.stages.optimisation import Optimisation
 from xpm_stream.stages.prefetch import Prefetched
 from xpm_stream.stages.process import Role, role_process
@@ -45,12 +45,20 @@ def run_teacher(config: RunConfig) -> None:
 
 
 def _adopt(role: Role, url: str) -> None:
-    """Copy a checkpoint folder from anywhere into this run's registry, and propose it."""
+    """Copy a checkpoint folder from anywhere into this run's registry, and propose it.
+
+    Raises:
+        CheckpointError: there is no such checkpoint, or it is of another architecture than this run's.
+    """
     parent, _, name = url.rstrip("/").rpartition("/")
-    source = CheckpointStore(parent or ".")
-    files = source.read(name)
-    info = role.checkpoints.write(name, files, metadata={"adopted_from": url})
-    role.promotions.propose(info.name, epoch=0, step=0, metadata={"adopted_from": url})
+    files = CheckpointStore(parent or ".").read(name)
+    # Loaded once here: a teacher that nobody can load would otherwise be promoted, and stay so.
+    method = find_method(role.config.method)(role.config, base_classes=checkpoint_base_classes(files, name=name))
+    load_network(method, files, name=name)
+    if name not in {checkpoint.name for checkpoint in role.checkpoints.list()}:
+        role.checkpoints.write(name, files, metadata={"adopted_from": url})
+    role.promotions.propose(name, epoch=0, step=0, metadata={"adopted_from": url})
+    role.log.info("teacher adopted", checkpoint=name, adopted_from=url)
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,12 +14,13 @@ from xpm_stream.stages.label_feed import Admitted, LabelFeed, Starved, TrainingI
 from xpm_stream.stages.prefetch import Prefetched
 from xpm_stream.stages.process import Role, open_queue, role_process
 from xpm_stream.stages.sample_claims import SampleClaims
-from xpm_stream.stages.shard_registration import corpus_finished
+from xpm_stream.stages.shard_registration import corpus_finished, only_acknowledging_helps
 from xpm_stream.stages.staleness import Staleness
 from xpm_stream.stages.student import Student
 
 _PREFETCHED_ITEMS: Final = 2
 _LOG_EVERY_STEPS: Final = 20
+_IDLE_CHECKPOINT_S: Final = 60.0  # without labels, what was trained becomes durable at least this often
 
 
 def run_trainer(config: RunConfig) -> None:
@@ -64,6 +65,7 @@ class Trainer:
         self._staleness = Staleness(role.promotions, max_lag=self._config.trainer.max_teacher_lag)
         self._to_acknowledge: list[Delivery] = []
         self._checkpoints = 0
+        self._checkpointed_at = time.monotonic()
         # Proposed steps are read from the registry: a crash after a proposal must not propose the same step again.
         self._proposed_step = max((c.step for c in role.promotions.candidates() if c.epoch > 0), default=0)
         self._state.epoch = queue.raise_epoch(at_least=self._state.epoch)
@@ -107,9 +109,13 @@ class Trainer:
         self._role.log.info("trainer finished" if finished else "trainer stopped", step=self._state.step)
 
     def _starved(self) -> bool:
-        """Without new labels: free the budget by a checkpoint, or see that all is done."""
-        self._checkpoint()
-        return corpus_finished(self._config.data, self._queue.stats())
+        """Without new labels: see whether all is done; make a checkpoint if only acknowledging brings more."""
+        stats = self._queue.stats()
+        idle = time.monotonic() - self._checkpointed_at > _IDLE_CHECKPOINT_S
+        if self._to_acknowledge and (idle or only_acknowledging_helps(self._config.queue, stats)):
+            self._checkpoint()
+            stats = self._queue.stats()
+        return corpus_finished(self._config.data, stats)
 
     def _train_fresh(self, feed: LabelFeed, item: TrainingItem) -> bool:
         """Train one item without its stale labels; return whether the last step is done."""
@@ -216,6 +222,7 @@ class Trainer:
             seconds=round(time.monotonic() - started, 2),
         )
         self._to_acknowledge = []
+        self._checkpointed_at = time.monotonic()
         self._resume.prune(keep=self._config.trainer.keep_checkpoints)
         self._metrics.checkpoint_seconds.observe(time.monotonic() - started)
         self._metrics.checkpoint_bytes.set(info.size)
