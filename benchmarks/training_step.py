@@ -51,12 +51,24 @@ class BoxHead(nn.Module):
         return hidden
 
 
+class AnchorMapsOnly(nn.Module):
+    """Torchvision lays anchors on every map; our small backbone has one more, for masks."""
+
+    def __init__(self, rpn: nn.Module, *, maps: tuple[str, ...]) -> None:
+        super().__init__()
+        self.rpn = rpn
+        self.maps = maps
+
+    def forward(self, images: object, features: dict[str, Tensor], targets: object) -> object:
+        return self.rpn(images, {name: features[name] for name in self.maps}, targets)
+
+
 def bare_network(method: Xpm, *, rois_per_image: int, num_classes: int, image_size: int) -> MaskRCNN:
     """Torchvision's Mask R-CNN around copies of our backbone, RPN, pooling and heads."""
     ours = method._engine.network
     hidden = ours.embedding_head.hidden2.out_features
     mask = copy.deepcopy(ours.mask_head)
-    return MaskRCNN(
+    network = MaskRCNN(
         copy.deepcopy(ours.backbone),
         min_size=image_size,
         max_size=image_size,
@@ -64,16 +76,18 @@ def bare_network(method: Xpm, *, rois_per_image: int, num_classes: int, image_si
         rpn_head=copy.deepcopy(ours.rpn.head),
         rpn_pre_nms_top_n_train=ours.rpn._pre_nms_top_n["training"],
         rpn_post_nms_top_n_train=ours.rpn._post_nms_top_n["training"],
-        box_roi_pool=_torchvision_pool(method, grid=7),
+        box_roi_pool=MultiScaleRoIAlign(list(ours.backbone.boxes.maps), output_size=7, sampling_ratio=1),
         box_head=BoxHead(method),
         box_predictor=FastRCNNPredictor(hidden, num_classes),
         box_batch_size_per_image=rois_per_image,
-        mask_roi_pool=_torchvision_pool(method, grid=14),
+        mask_roi_pool=MultiScaleRoIAlign(list(ours.backbone.masks.maps), output_size=14, sampling_ratio=1),
         mask_head=mask.convs,
         mask_predictor=nn.Sequential(
             mask.upsample, nn.ReLU(inplace=True), nn.Conv2d(mask.mask.in_channels, num_classes, 1)
         ),
     )
+    network.rpn = AnchorMapsOnly(network.rpn, maps=ours.backbone.anchor_maps)
+    return network
 
 
 def with_our_pooling(network: MaskRCNN, method: Xpm) -> MaskRCNN:
@@ -82,10 +96,6 @@ def with_our_pooling(network: MaskRCNN, method: Xpm) -> MaskRCNN:
     changed.roi_heads.box_roi_pool = copy.deepcopy(method._engine.network.box_pool)
     changed.roi_heads.mask_roi_pool = copy.deepcopy(method._engine.network.mask_pool)
     return changed
-
-
-def _torchvision_pool(method: Xpm, *, grid: int) -> MultiScaleRoIAlign:
-    return MultiScaleRoIAlign(method._engine.network.backbone.pooled_maps, output_size=grid, sampling_ratio=1)
 
 
 def torchvision_targets(batch: RegionBatch) -> tuple[list[Tensor], list[dict[str, Tensor]]]:

@@ -57,15 +57,19 @@ class OpenVocabularyRcnn(nn.Module):
         super().__init__()
         small = config.backbone == "small"
         self.backbone = build_backbone(config)
-        channels = self.backbone.out_channels
         self.rpn = _build_rpn(config, self.backbone)
         ratio = config.roi_sampling_ratio
-        self.box_pool = build_region_pooling(self.backbone, grid=BOX_POOL, sampling_ratio=ratio)
-        self.mask_pool = build_region_pooling(self.backbone, grid=MASK_POOL, sampling_ratio=ratio)
+        self.box_pool = build_region_pooling(self.backbone.boxes, grid=BOX_POOL, sampling_ratio=ratio)
+        self.mask_pool = build_region_pooling(self.backbone.masks, grid=MASK_POOL, sampling_ratio=ratio)
         self.embedding_head = EmbeddingHead(
-            channels, pool_size=BOX_POOL, hidden=256 if small else 1024, text_dimension=text_dimension
+            self.backbone.boxes.channels,
+            pool_size=BOX_POOL,
+            hidden=256 if small else 1024,
+            text_dimension=text_dimension,
         )
-        self.mask_head = MaskHead(channels, channels=48 if small else 256, num_convs=2 if small else 4)
+        self.mask_head = MaskHead(
+            self.backbone.masks.channels, channels=48 if small else 256, num_convs=2 if small else 4
+        )
 
 
 class TorchvisionRcnn:
@@ -109,7 +113,7 @@ class TorchvisionRcnn:
     def propose(self, features: Features) -> list[Tensor]:
         """Return class-agnostic proposals, [P, 4] for each image, best first; the network must be in eval mode."""
         assert not self._network.training, "proposals for labels and detection are made in eval mode"
-        boxes, _ = self._network.rpn(_image_list(features.images), OrderedDict(features.maps), None)
+        boxes, _ = self._network.rpn(_image_list(features.images), self._anchor_maps(features), None)
         return list(boxes)
 
     def embed_regions(self, features: Features, boxes_xyxy: Sequence[Tensor]) -> Regions:
@@ -128,7 +132,7 @@ class TorchvisionRcnn:
         """Return L_GT: RPN objectness and boxes, cross-entropy with weighted background, smooth L1 boxes, mask BCE."""
         assert self._network.training, "detection losses are taken in train mode"
         targets = [{"boxes": target.boxes_xyxy} for target in truth]
-        proposals, rpn = self._network.rpn(_image_list(features.images), OrderedDict(features.maps), targets)
+        proposals, rpn = self._network.rpn(_image_list(features.images), self._anchor_maps(features), targets)
         rois = self._sampler.sample(proposals, truth)
         pooled = self._pool(self._network.box_pool, features, rois.boxes_xyxy)
         embeddings, deltas = self._network.embedding_head(pooled)
@@ -169,6 +173,9 @@ class TorchvisionRcnn:
             )
         return results
 
+    def _anchor_maps(self, features: Features) -> OrderedDict[str, Tensor]:
+        return OrderedDict((name, features.maps[name]) for name in self._network.backbone.anchor_maps)
+
     def _pool(self, pool: nn.Module, features: Features, boxes_xyxy: Sequence[Tensor]) -> Tensor:
         padded = [tuple(features.images.pixels.shape[-2:])] * len(features.images)
         pooled: Tensor = pool(features.maps, list(boxes_xyxy), padded)
@@ -201,7 +208,7 @@ def _select(boxes: Tensor, scores: Tensor, *, limits: DetectionLimits) -> tuple[
 
 
 def _build_rpn(config: ModelConfig, backbone: Backbone) -> RegionProposalNetwork:
-    if backbone.map_stride is not None:
+    if len(backbone.anchor_maps) == 1:
         base = config.image_size
         sizes: tuple[tuple[int, ...], ...] = ((base // 6, base // 3, int(base / 1.6)),)
     else:

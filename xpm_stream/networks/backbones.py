@@ -1,7 +1,8 @@
-"""Backbones: a narrow ResNet for CPU with one stride-8 level, and torchvision's ResNet + FPN."""
+"""Backbones: a narrow ResNet for CPU, and torchvision's ResNet + FPN."""
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -15,17 +16,27 @@ from xpm_stream.config.schema import ModelConfig
 SIZE_DIVISOR = 32  # deepest stride: padded sizes are multiples of it
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PoolingSource:
+    """The feature maps that one kind of RoI is pooled from."""
+
+    maps: tuple[str, ...]
+    channels: int
+    stride: int | None = None  # of the only map; none: torchvision's pyramid, a level for each size of box
+
+
 class Backbone(nn.Module):
     """Maps images to named feature maps, float32 whatever the autocast (anchors and RoIs lose pixels in bfloat16)."""
 
     def __init__(
-        self, body: nn.Module, *, out_channels: int, pooled_maps: list[str], map_stride: int | None = None
+        self, body: nn.Module, *, anchor_maps: tuple[str, ...], boxes: PoolingSource, masks: PoolingSource
     ) -> None:
         super().__init__()
         self.body = body
-        self.out_channels = out_channels
-        self.pooled_maps = pooled_maps  # maps that RoIs are pooled from
-        self.map_stride = map_stride  # of the only map; none: torchvision's pyramid of several
+        self.anchor_maps = anchor_maps
+        self.boxes = boxes
+        self.masks = masks
+        self.out_channels = boxes.channels
 
     def forward(self, pixels: Tensor) -> dict[str, Tensor]:
         """[B, 3, H, W] -> maps [B, C, H / stride, W / stride]."""
@@ -35,14 +46,16 @@ class Backbone(nn.Module):
 def build_backbone(config: ModelConfig) -> Backbone:
     """Build the backbone `config.backbone` names, initialised from scratch."""
     if config.backbone == "small":
-        small = SmallResNet()
-        return Backbone(small, out_channels=SmallResNet.out_channels, pooled_maps=["0"], map_stride=8)
+        coarse = PoolingSource(maps=("coarse",), channels=SmallResNet.coarse_channels, stride=8)
+        fine = PoolingSource(maps=("fine",), channels=SmallResNet.fine_channels, stride=4)
+        return Backbone(SmallResNet(), anchor_maps=coarse.maps, boxes=coarse, masks=fine)
     # With pretrained weights the batch statistics stay as they were pretrained; from scratch they must be learned.
     norm: Any = FrozenBatchNorm2d if config.weights else nn.BatchNorm2d
     body = resnet_fpn_backbone(
         backbone_name=config.backbone, weights=None, norm_layer=norm, trainable_layers=config.trainable_layers
     )
-    return Backbone(body, out_channels=body.out_channels, pooled_maps=["0", "1", "2", "3"])
+    pyramid = PoolingSource(maps=("0", "1", "2", "3"), channels=body.out_channels)
+    return Backbone(body, anchor_maps=(*pyramid.maps, "pool"), boxes=pyramid, masks=pyramid)
 
 
 class ResidualBlock(nn.Module):
@@ -67,37 +80,44 @@ class ResidualBlock(nn.Module):
 
 
 class SmallResNet(nn.Module):
-    """A narrow ResNet whose stride-16 stage is merged back into one stride-8 map: fast on CPU, learns from scratch."""
+    """A narrow ResNet that learns from scratch on CPU: a stride-8 map for boxes, a thin stride-4 map for masks.
 
-    out_channels = 96
+    Masks of small objects need finer cells than words do; a few channels are enough for them.
+    """
+
+    coarse_channels = 96
+    fine_channels = 48
 
     def __init__(self, *, widths: tuple[int, int, int, int] = (32, 40, 80, 160)) -> None:
         super().__init__()
         stem, quarter, eighth, sixteenth = widths
-        self.stem = nn.Sequential(
-            nn.Conv2d(3, stem, 5, stride=2, padding=2, bias=False), nn.BatchNorm2d(stem), nn.ReLU(inplace=True)
-        )
+        coarse, fine = self.coarse_channels, self.fine_channels
+        self.stem = nn.Sequential(nn.Conv2d(3, stem, 5, stride=2, padding=2, bias=False), nn.BatchNorm2d(stem))
         self.quarter = _stage(stem, quarter, blocks=1)
         self.eighth = _stage(quarter, eighth, blocks=2)
         self.sixteenth = _stage(eighth, sixteenth, blocks=2)
-        self.lateral_eighth = nn.Conv2d(eighth, self.out_channels, 1)
-        self.lateral_sixteenth = nn.Conv2d(sixteenth, self.out_channels, 1)
-        self.merge = nn.Sequential(
-            nn.Conv2d(self.out_channels, self.out_channels, 3, padding=1, bias=False),
-            nn.BatchNorm2d(self.out_channels),
-            nn.ReLU(inplace=True),
-        )
+        self.lateral_eighth = nn.Conv2d(eighth, coarse, 1)
+        self.lateral_sixteenth = nn.Conv2d(sixteenth, coarse, 1)
+        self.merge = nn.Sequential(nn.Conv2d(coarse, coarse, 3, padding=1, bias=False), nn.BatchNorm2d(coarse))
+        self.lateral_quarter = nn.Conv2d(quarter, fine, 1, bias=False)
+        self.lateral_coarse = nn.Conv2d(coarse, fine, 1, bias=False)
+        self.fine_norm = nn.BatchNorm2d(fine)
         for module in self.modules():
             if isinstance(module, nn.Conv2d):
                 nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
 
     def forward(self, pixels: Tensor) -> dict[str, Tensor]:
-        """[B, 3, H, W] -> {"0": [B, 96, H / 8, W / 8]}."""
-        eighth = self.eighth(self.quarter(self.stem(pixels)))
+        """[B, 3, H, W] -> {"coarse": [B, 96, H / 8, W / 8], "fine": [B, 48, H / 4, W / 4]}."""
+        quarter = self.quarter(functional.relu(self.stem(pixels), inplace=True))
+        eighth = self.eighth(quarter)
         deep = self.lateral_sixteenth(self.sixteenth(eighth))
-        lateral = self.lateral_eighth(eighth)
-        merged = lateral + functional.interpolate(deep, size=lateral.shape[-2:], mode="nearest")
-        return {"0": self.merge(merged)}
+        coarse = functional.relu(self.merge(_upsampled(deep, onto=self.lateral_eighth(eighth))), inplace=True)
+        fine = _upsampled(self.lateral_coarse(coarse), onto=self.lateral_quarter(quarter))
+        return {"coarse": coarse, "fine": functional.relu(self.fine_norm(fine), inplace=True)}
+
+
+def _upsampled(deep: Tensor, *, onto: Tensor) -> Tensor:
+    return onto + functional.interpolate(deep, size=onto.shape[-2:], mode="nearest")
 
 
 def _stage(in_channels: int, channels: int, *, blocks: int) -> nn.Sequential:

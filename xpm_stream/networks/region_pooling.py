@@ -14,15 +14,15 @@ from torch import Tensor, nn
 from torch.nn import functional
 from torchvision.ops import MultiScaleRoIAlign, roi_align
 
-from xpm_stream.networks.backbones import Backbone
+from xpm_stream.networks.backbones import PoolingSource
 
 
-def build_region_pooling(backbone: Backbone, *, grid: int, sampling_ratio: int) -> nn.Module:
-    """Pool boxes into [R, C, grid, grid] from the maps the backbone names: `pool(maps, boxes, padded sizes)`."""
-    if backbone.map_stride is not None:
-        (name,) = backbone.pooled_maps
-        return SingleMapRoIAlign(name, stride=backbone.map_stride, grid=grid, sampling_ratio=sampling_ratio)
-    pooling: nn.Module = MultiScaleRoIAlign(backbone.pooled_maps, output_size=grid, sampling_ratio=sampling_ratio)
+def build_region_pooling(source: PoolingSource, *, grid: int, sampling_ratio: int) -> nn.Module:
+    """Pool boxes into [R, C, grid, grid] from the maps of `source`: `pool(maps, boxes, padded sizes)`."""
+    if source.stride is not None:
+        (name,) = source.maps
+        return SingleMapRoIAlign(name, stride=source.stride, grid=grid, sampling_ratio=sampling_ratio)
+    pooling: nn.Module = MultiScaleRoIAlign(list(source.maps), output_size=grid, sampling_ratio=sampling_ratio)
     return pooling
 
 
