@@ -50,7 +50,10 @@ def measure(*, captions: int = 30_000, rounds: int = 5, files: Sequence[Path] | 
         rates.append(captions / (time.process_time() - started))
     each = found / captions
     nouns_a_second = each * statistics.median(rates)
-    detail = f"captions on one core; {each:.2f} nouns each, so {nouns_a_second:,.0f} nouns a second; {captions:,} captions ({source}); the lexicon loads in {load_ms:.0f} ms"
+    detail = (
+        f"captions on one core; {each:.2f} nouns each, so {nouns_a_second:,.0f} nouns a second; "
+        f"{captions:,} captions ({source}); the lexicon loads in {load_ms:.0f} ms"
+    )
     return [
         Figure(name="captions searched for nouns", values=rates, unit="1/s", goal=Goal(bound=20_000), detail=detail)
     ]
