@@ -20,7 +20,7 @@ def test_it_equals_roi_align_also_for_boxes_that_leave_the_map(seed: int, sampli
     boxes[:, 2:] = boxes[:, :2] + torch.rand(12, 2, generator=generator) * 14
     images = torch.randint(0, 3, (12,), generator=generator)
     rois = torch.cat([images[:, None].float(), boxes], dim=1)
-    expected = roi_align(feature, rois, grid, 1.0, sampling_ratio)
+    expected = roi_align(feature, rois, grid, 1.0, sampling_ratio, aligned=True)
     got = align_on_one_map(feature, boxes, images, grid=grid, sampling_ratio=sampling_ratio)
     torch.testing.assert_close(got, expected, atol=1e-4, rtol=1e-4)
     weights = torch.randn(expected.shape, generator=generator)
