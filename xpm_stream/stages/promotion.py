@@ -8,6 +8,7 @@ import numpy as np
 import safetensors
 import safetensors.numpy
 
+from xpm_stream import crash_points
 from xpm_stream.config import RunConfig
 from xpm_stream.errors import CheckpointError, PromotionConflict
 from xpm_stream.registry.promotion_log import Action, Candidate
@@ -56,6 +57,7 @@ class Promoter:
     def _judge(self, candidate: Candidate) -> bool:
         started = time.monotonic()
         action, reasons, checks = self._verdict(candidate)
+        crash_points.reach("promoter.before_log")
         try:
             entry = self._role.promotions.append(
                 action, candidate=candidate.number, by=self._role.name, reasons=reasons, checks=checks
@@ -64,6 +66,7 @@ class Promoter:
             self._metrics.conflicts.inc()
             self._role.log.info("another promoter decided", candidate=candidate.number)
             return False
+        crash_points.reach("promoter.after_log")
         self._metrics.decisions.labels(action).inc()
         self._metrics.promotion_seconds.observe(time.monotonic() - started)
         self._role.log.info(action, number=entry.number, checkpoint=entry.checkpoint, step=entry.step, reasons=reasons)

@@ -1,0 +1,99 @@
+"""A corpus, a teacher and runs small enough for real processes to be started many times."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from processes import Run
+
+from xpm_stream.config.loading import parse_config
+from xpm_stream.config.schema import SyntheticCorpusConfig
+from xpm_stream.data.synthetic import CorpusPaths, write_corpus
+from xpm_stream.methods import find_method
+from xpm_stream.registry.checkpoints import CheckpointStore
+from xpm_stream.stages.network_files import network_files
+from xpm_stream.stages.preparation import synthetic_config
+
+CAPTION_IMAGES = 48
+SYNTHETIC = {
+    "preset": "tiny",
+    "settings": {
+        "base_images": 8,
+        "caption_images": CAPTION_IMAGES,
+        "val_images": 4,
+        "images_per_shard": 16,
+        "image_size": 64,
+        "nounless_rate": 0.1,
+    },
+}
+SMALL: dict[str, Any] = {
+    "model": {"backbone": "small", "image_size": 64, "max_image_size": 96, "num_proposals": 12, "num_rois": 16},
+    "teacher": {"steps": 1, "batch_images": 2},
+    "optimiser": {"learning_rate": 1e-4, "warmup_steps": 0, "schedule": "constant"},
+    "queue": {"lease_ttl_s": 4.0},
+    "labeler": {"batch_images": 4, "threads": 1, "teacher_poll_s": 0.3},
+    "trainer": {"batch_captions": 4, "batch_base": 2, "checkpoint_every_steps": 2, "threads": 1},
+    "promotion": {"every_steps": 3, "poll_s": 0.3},
+    "evaluation": {"threads": 1},
+    "metrics": {"port": 0},
+}
+
+MakeRun = Callable[..., Run]
+
+
+@pytest.fixture(scope="session")
+def text_cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("embeddings")
+
+
+@pytest.fixture(scope="session")
+def corpus(tmp_path_factory: pytest.TempPathFactory) -> CorpusPaths:
+    section = SyntheticCorpusConfig.model_validate(SYNTHETIC)
+    return write_corpus(tmp_path_factory.mktemp("corpus") / "c", preset=synthetic_config(section))
+
+
+@pytest.fixture(scope="session")
+def data(corpus: CorpusPaths) -> dict[str, Any]:
+    """The `data` section that reads the corpus."""
+    return {
+        "shards": [str(corpus.caption_shards)],
+        "base": {"annotations": str(corpus.base_annotations), "images": str(corpus.base_images)},
+        "val": {"annotations": str(corpus.val_annotations), "images": str(corpus.val_images)},
+        "split": {"file": str(corpus.split)},
+    }
+
+
+@pytest.fixture(scope="session")
+def untrained_teacher(corpus: CorpusPaths, text_cache: Path, tmp_path_factory: pytest.TempPathFactory) -> str:
+    """A checkpoint folder that `teacher.checkpoint` may name: right in everything but what it knows."""
+    config = parse_config({**SMALL, "text": {"cache": str(text_cache)}}, source="test")
+    classes = list(corpus.base_words)
+    method = find_method(config.method)(config, base_classes=classes)
+    store = CheckpointStore(tmp_path_factory.mktemp("teacher"))
+    store.write("untrained", network_files(method, config=config, base_classes=classes))
+    return f"{store.url}/untrained"
+
+
+@pytest.fixture(scope="module")
+def make_run(text_cache: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[MakeRun]:
+    """Make a run folder's configuration; sections are laid over the small ones. Nothing of it outlives the module."""
+    runs = []
+
+    def make(name: str, **sections: Mapping[str, Any]) -> Run:
+        folder = tmp_path_factory.mktemp(name) / "run"
+        tree = {"name": name, "folder": str(folder), "text": {"cache": str(text_cache)}}
+        for section in {**SMALL, **sections}:
+            base, over = SMALL.get(section, tree.get(section, {})), sections.get(section, {})
+            tree[section] = {**base, **over}
+        path = folder.parent / "config.yaml"
+        path.write_text(yaml.safe_dump(tree))
+        runs.append(Run(folder, path))
+        return runs[-1]
+
+    yield make
+    for run in runs:
+        run.end()
