@@ -28,8 +28,7 @@ class PseudoTruth:
     instance_words: list[str]  # K
     boxes_xyxy: Tensor  # [K, 4] b_o
     masks: Tensor  # uint8 [K, g, g] M_o on the RoI grid of b_o
-    scores: Tensor  # [K]
-    reliability: Tensor  # [K], NaN where the teacher gave none
+    reliability: list[float]  # where the teacher gave one; for people, so it stays on the host
 
     def to(self, device: torch.device) -> PseudoTruth:
         """Return the instances on `device`."""
@@ -38,8 +37,7 @@ class PseudoTruth:
             instance_words=self.instance_words,
             boxes_xyxy=self.boxes_xyxy.to(device, non_blocking=True),
             masks=self.masks.to(device, non_blocking=True),
-            scores=self.scores.to(device, non_blocking=True),
-            reliability=self.reliability.to(device, non_blocking=True),
+            reliability=self.reliability,
         )
 
 
@@ -125,12 +123,10 @@ def _pseudo_truth(image: LabelledImage, geometry: ViewGeometry) -> PseudoTruth:
     instances = annotation.instances
     boxes = torch.tensor([instance.box_xyxy for instance in instances], dtype=torch.float32).reshape(-1, 4)
     grids = torch.from_numpy(unpack_many_mask_bits([instance.mask_bits for instance in instances]))
-    reliability = [float("nan") if instance.reliability is None else instance.reliability for instance in instances]
     return PseudoTruth(
         words=list(image.words),
         instance_words=[instance.word for instance in instances],
         boxes_xyxy=geometry.boxes_to_view(boxes),
         masks=geometry.grids_to_view(grids),
-        scores=torch.tensor([instance.score for instance in instances], dtype=torch.float32),
-        reliability=torch.tensor(reliability, dtype=torch.float32),
+        reliability=[instance.reliability for instance in instances if instance.reliability is not None],
     )

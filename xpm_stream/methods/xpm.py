@@ -109,7 +109,8 @@ class Xpm(TeacherStudent):
             mask = noisy_mask_loss(masks.logits, targets, noise_log_variance=masks.noise_log_variance, epsilon=epsilon)
         else:
             mask = pseudo_mask_loss(masks.logits, targets)
-        self._observe("reliability", [value for value in _listed([t.reliability for t in pseudo]) if value == value])
+        for target in pseudo:
+            self._observe("reliability", target.reliability)
         return {
             "cross_modal": self._xpm.cross_modal_weight * cross_modal,
             "pseudo_mask": self._xpm.mask_weight * mask,
@@ -180,7 +181,3 @@ class Xpm(TeacherStudent):
         alpha = noise_reliability(noise, eta=eta)
         self._observe("alpha", alpha.cpu().tolist())
         return alpha
-
-
-def _listed(parts: Sequence[Tensor]) -> list[float]:
-    return [value for part in parts for value in part.tolist()]
