@@ -90,7 +90,7 @@ def _check_instance(instance: PseudoInstance, where: str) -> None:
             f"a {MASK_GRID}x{MASK_GRID} grid has {_MASK_BYTES}"
         )
     x1, y1, x2, y2 = instance.box_xyxy
-    if not all(abs(edge) <= _FLOAT32_MAX for edge in (x1, y1, x2, y2)) or x2 < x1 or y2 < y1:
+    if not (-_FLOAT32_MAX <= x1 <= x2 <= _FLOAT32_MAX and -_FLOAT32_MAX <= y1 <= y2 <= _FLOAT32_MAX):
         raise MessageError(
             f"{where}: box of `{instance.word}` is {instance.box_xyxy}, not x1 <= x2, y1 <= y2 in pixels"
         )

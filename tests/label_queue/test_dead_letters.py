@@ -61,6 +61,8 @@ def test_a_replayed_message_goes_to_the_trainer_again(queue, held):
     stats = queue.stats()
     assert (stats.dead_letters, stats.dead, stats.unacked_labels) == (0, {}, 3)
     assert queue.audit(TrainedLedger()).ok
+    queue.edge.client.xdel(queue.keys.labels, back.entry_id)
+    assert queue.audit(TrainedLedger()).missing == 1, "a replayed sample is dead no more"
 
 
 def test_a_replayed_sample_without_a_message_goes_to_the_labelers(queue):

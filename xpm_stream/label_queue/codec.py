@@ -89,18 +89,11 @@ def decode(data: bytes) -> LabelMessage:
         MessageError: they are not a label message, of another schema version, or hold impossible values.
     """
     try:
-        version = _HEADER_DECODER.decode(data).schema_version
-    except (msgspec.DecodeError, UnicodeDecodeError) as error:
-        raise MessageError(f"{len(data)} bytes are not a label message: {error}") from error
-    if version != SCHEMA_VERSION:
-        raise MessageError(
-            f"label message has schema version {version}, this build reads {SCHEMA_VERSION}: "
-            "run labelers and trainer from the same release, or let the old release finish the queue"
-        )
-    try:
         wire = _DECODER.decode(data)
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        _check_version(_version_of(data))
         raise MessageError(f"label message of {len(data)} bytes: {error}") from error
+    _check_version(wire.schema_version)
     message = LabelMessage(
         schema_version=wire.schema_version,
         method=wire.method,
@@ -115,6 +108,22 @@ def decode(data: bytes) -> LabelMessage:
     )
     _check(message)
     return message
+
+
+def _version_of(data: bytes) -> int:
+    """The schema version of a message that may be of another one, and so cannot be decoded as a whole."""
+    try:
+        return _HEADER_DECODER.decode(data).schema_version
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        raise MessageError(f"{len(data)} bytes are not a label message: {error}") from error
+
+
+def _check_version(version: int) -> None:
+    if version != SCHEMA_VERSION:
+        raise MessageError(
+            f"label message has schema version {version}, this build reads {SCHEMA_VERSION}: "
+            "run labelers and trainer from the same release, or let the old release finish the queue"
+        )
 
 
 def _wire_image(image: ImagePayload) -> _Reference | _Inline:

@@ -74,12 +74,18 @@ class RedisEdge:
             LeaseLost, EpochFenced: a script's fence.
         """
         started_s = time.monotonic()
+        try:
+            return self._once(operation, doing=doing)
+        except (QueueUnavailable, TransientRefusal) as error:
+            self._report(error, doing=doing, attempt=1, started_s=started_s)
+        # The first repeat follows at once: a connection that broke while idle is replaced by then.
+        return self._again(operation, doing=doing, started_s=started_s)
 
+    def _again(self, operation: Callable[[], Result], *, doing: str, started_s: float) -> Result:
         def report(state: tenacity.RetryCallState) -> None:
             error = state.outcome.exception() if state.outcome else None
-            if self._on_outage is not None and isinstance(error, QueueError):
-                waited_s = time.monotonic() - started_s
-                self._on_outage(Outage(doing=doing, error=error, attempt=state.attempt_number, waited_s=waited_s))
+            assert isinstance(error, QueueError), "nothing else is repeated"
+            self._report(error, doing=doing, attempt=state.attempt_number + 1, started_s=started_s)
 
         stop: Any = tenacity.stop_after_delay(self._retry_for_s)
         sleep: Callable[[float], Any] = time.sleep
@@ -97,6 +103,11 @@ class RedisEdge:
             with attempt:
                 return self._once(operation, doing=doing)
         raise AssertionError("tenacity ends by returning or raising")
+
+    def _report(self, error: QueueError, *, doing: str, attempt: int, started_s: float) -> None:
+        if self._on_outage is not None:
+            waited_s = time.monotonic() - started_s
+            self._on_outage(Outage(doing=doing, error=error, attempt=attempt, waited_s=waited_s))
 
     def _once(self, operation: Callable[[], Result], *, doing: str) -> Result:
         try:

@@ -9,14 +9,16 @@ import secrets
 import time
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
-from typing import Any
+from typing import Any, Final
+
+import msgspec
 
 from xpm_stream.errors import EpochFenced, MessageError
 from xpm_stream.label_queue.codec import decode
 from xpm_stream.label_queue.deliveries import Delivery, GiveBack
 from xpm_stream.label_queue.keys import GROUP, parse_sample, shard_key
 from xpm_stream.label_queue.role import QueueRole
-from xpm_stream.records import LabelMessage
+from xpm_stream.records import LabelMessage, SampleId
 
 _ACKNOWLEDGE_BATCH = 1000
 _MOVE_BATCH = 200
@@ -95,7 +97,7 @@ class TrainerSide(QueueRole):
     def _read_now(self, consumer: str, *, count: int, older_only: bool = False) -> tuple[list[Delivery], bytes]:
         held = self._outstanding.setdefault(consumer, set())
         reply = self._read_script(consumer, count=count, older_only=older_only)
-        found = [_delivery(row) for row in reply[2]]
+        found = _deliveries(reply)
         held.update(delivery.entry_id for delivery in found)
         if int(reply[0]) != len(held):  # entries of ours that a cut connection swallowed, or that somebody removed
             found += self._recover(consumer)
@@ -106,8 +108,7 @@ class TrainerSide(QueueRole):
         pending: set[str] = set()
         found: list[Delivery] = []
         after = "0-0"
-        while rows := self._read_script(consumer, count=500, after=after)[2]:
-            deliveries = [_delivery(row) for row in rows]
+        while deliveries := _deliveries(self._read_script(consumer, count=500, after=after)):
             after = deliveries[-1].entry_id
             pending.update(delivery.entry_id for delivery in deliveries)
             found += [delivery for delivery in deliveries if delivery.entry_id not in held]
@@ -250,27 +251,44 @@ class TrainerSide(QueueRole):
         return bool(buried)
 
 
-def _delivery(row: Sequence[Any]) -> Delivery:
-    """One row of read.lua: id, deliveries, failures, [field, value, ...]."""
-    entry_id, deliveries, failures, flat = row
-    fields = dict(zip(flat[::2], flat[1::2], strict=True))
-    data = bytes(fields.get(b"m", b""))
-    sample = parse_sample(bytes(fields.get(b"s", b"")))
+class _Fact(msgspec.Struct, array_like=True):
+    """What read.lua says of one label."""
+
+    entry_id: str
+    sample: str
+    deliveries: int
+    failures: int
+    relabels: int
+
+
+_FACTS: Final = msgspec.msgpack.Decoder(list[_Fact])
+
+
+def _deliveries(reply: Sequence[Any]) -> list[Delivery]:
+    """The labels in the reply of read.lua."""
+    return [_delivery(fact, data) for fact, data in zip(_FACTS.decode(reply[2]), reply[3:], strict=True)]
+
+
+def _delivery(fact: _Fact, data: bytes) -> Delivery:
+    sample: SampleId | None = None
     message: LabelMessage | MessageError
     try:
         message = decode(data)
-        if sample is None:
+        # An entry that names no sample is taken at its message's word.
+        if not fact.sample or fact.sample == str(message.sample):
             sample = message.sample
-        elif message.sample != sample:
-            message = MessageError(f"entry is of sample {sample}, but its message is of {message.sample}")
+        else:
+            sample = parse_sample(fact.sample.encode("ascii"))
+            message = MessageError(f"entry is of sample {fact.sample}, but its message is of {message.sample}")
     except MessageError as error:
         message = error
+        sample = parse_sample(fact.sample.encode("ascii"))
     return Delivery(
-        entry_id=bytes(entry_id).decode("ascii"),
+        entry_id=fact.entry_id,
         sample=sample,
         message=message,
         size_bytes=len(data),
-        deliveries=int(deliveries),
-        attempts=int(failures),
-        relabels=int(fields.get(b"r", 0)),
+        deliveries=fact.deliveries,
+        attempts=fact.failures,
+        relabels=fact.relabels,
     )

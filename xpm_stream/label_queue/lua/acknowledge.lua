@@ -7,18 +7,25 @@ if fenced then return fenced end
 local ids, sizes = arguments.ids, arguments.sizes
 if #ids == 0 then return 0 end
 
-local answers = {}
-if arguments.xackdel then
-  answers = redis.call('XACKDEL', labels, arguments.group, 'DELREF', 'IDS', #ids, unpack(ids))
-else
-  redis.call('XACK', labels, arguments.group, unpack(ids))
-end
 local deleted, bytes = 0, 0
-for i, id in ipairs(ids) do
-  -- One by one, to know whose bytes leave the budget. XACKDEL passes over entries that were never delivered.
-  if answers[i] == 1 or redis.call('XDEL', labels, id) == 1 then
-    deleted = deleted + 1
-    bytes = bytes + sizes[i]
+local function gone(size)
+  deleted = deleted + 1
+  bytes = bytes + size
+end
+
+if arguments.xackdel then
+  local answers = redis.call('XACKDEL', labels, arguments.group, 'DELREF', 'IDS', #ids, unpack(ids))
+  for i, id in ipairs(ids) do
+    -- It passes over entries that were never delivered.
+    if answers[i] == 1 or redis.call('XDEL', labels, id) == 1 then gone(sizes[i]) end
+  end
+elseif redis.call('XACK', labels, arguments.group, unpack(ids)) == #ids then
+  redis.call('XDEL', labels, unpack(ids))
+  for _, size in ipairs(sizes) do gone(size) end
+else
+  -- Some were acknowledged before, or never delivered: one by one, to know whose bytes leave the budget.
+  for i, id in ipairs(ids) do
+    if redis.call('XDEL', labels, id) == 1 then gone(sizes[i]) end
   end
 end
 if deleted > 0 then
