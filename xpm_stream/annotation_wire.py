@@ -23,7 +23,7 @@ _MASK_BYTES: Final = MASK_GRID * MASK_GRID // 8
 _FLOAT32_MAX: Final = struct.unpack(">f", b"\x7f\x7f\xff\xff")[0]
 
 
-class WireInstance(msgspec.Struct, frozen=True, array_like=True):
+class WireInstance(msgspec.Struct, frozen=True, gc=False, array_like=True):
     """One pseudo instance on the wire."""
 
     word: str
@@ -31,7 +31,7 @@ class WireInstance(msgspec.Struct, frozen=True, array_like=True):
     mask_bits: bytes
 
 
-class WireInstances(msgspec.Struct, frozen=True, array_like=True, tag="instances"):
+class WireInstances(msgspec.Struct, frozen=True, gc=False, array_like=True, tag="instances"):
     """`InstanceAnnotation` on the wire."""
 
     instances: list[WireInstance]

@@ -13,7 +13,8 @@ MASK_GRID: Final = 28  # side of the RoI grid of a pseudo mask, in cells (FPN ma
 ShardId = NewType("ShardId", str)  # hash of URL + size/etag: a rewritten shard is a new shard
 
 
-class SampleId(msgspec.Struct, frozen=True, order=True):
+# gc=False: records never refer back to themselves, and thousands of them wait for a checkpoint at a time.
+class SampleId(msgspec.Struct, frozen=True, gc=False, order=True):
     """Identity of one sample: which pass over the corpus, which shard, which place in it."""
 
     pass_index: int
@@ -24,7 +25,7 @@ class SampleId(msgspec.Struct, frozen=True, order=True):
         return f"{self.pass_index}:{self.shard_id}:{self.ordinal}"
 
 
-class TeacherVersion(msgspec.Struct, frozen=True, order=True):
+class TeacherVersion(msgspec.Struct, frozen=True, gc=False, order=True):
     """Which teacher wrote a label: its number in the promotion log, and the training it came from."""
 
     promotion: int  # number in the promotion log, 1-based; grows with every entry
@@ -35,7 +36,7 @@ class TeacherVersion(msgspec.Struct, frozen=True, order=True):
         return f"v{self.promotion}"
 
 
-class ImageReference(msgspec.Struct, frozen=True, tag="reference"):
+class ImageReference(msgspec.Struct, frozen=True, gc=False, tag="reference"):
     """An image as a byte range of a seekable, uncompressed shard."""
 
     url: str
@@ -43,7 +44,7 @@ class ImageReference(msgspec.Struct, frozen=True, tag="reference"):
     size: int  # bytes
 
 
-class ImageInline(msgspec.Struct, frozen=True, tag="inline"):
+class ImageInline(msgspec.Struct, frozen=True, gc=False, tag="inline"):
     """An image carried in the message: the encoded file's bytes (JPEG, PNG or WebP)."""
 
     data: bytes
@@ -60,7 +61,7 @@ class Finding(msgspec.Struct, frozen=True, kw_only=True):
     reliability: float | None = None  # 0..1 where the teacher can give one, higher is more trustworthy
 
 
-class PseudoInstance(msgspec.Struct, frozen=True, kw_only=True):
+class PseudoInstance(msgspec.Struct, frozen=True, gc=False, kw_only=True):
     """One object a teacher believes it sees (XPM Eq. 2 and 4)."""
 
     word: str
@@ -70,7 +71,7 @@ class PseudoInstance(msgspec.Struct, frozen=True, kw_only=True):
     reliability: float | None = None  # 0..1 where the teacher can give one, higher is more trustworthy
 
 
-class InstanceAnnotation(msgspec.Struct, frozen=True, kw_only=True, tag="instances"):
+class InstanceAnnotation(msgspec.Struct, frozen=True, gc=False, kw_only=True, tag="instances"):
     """What the region methods (XPM and those it compares with) say of one image."""
 
     instances: list[PseudoInstance]
@@ -89,7 +90,7 @@ class InstanceAnnotation(msgspec.Struct, frozen=True, kw_only=True, tag="instanc
 Annotation = InstanceAnnotation
 
 
-class LabelMessage(msgspec.Struct, frozen=True, kw_only=True):
+class LabelMessage(msgspec.Struct, frozen=True, gc=False, kw_only=True):
     """One labelled sample on the queue."""
 
     schema_version: int = SCHEMA_VERSION

@@ -26,13 +26,13 @@ from xpm_stream.records import (
 )
 
 
-class _Reference(msgspec.Struct, frozen=True, array_like=True, tag="r"):
+class _Reference(msgspec.Struct, frozen=True, gc=False, array_like=True, tag="r"):
     url: str
     offset: int
     size: int
 
 
-class _Inline(msgspec.Struct, frozen=True, array_like=True, tag="i"):
+class _Inline(msgspec.Struct, frozen=True, gc=False, array_like=True, tag="i"):
     data: bytes
 
 
@@ -40,7 +40,7 @@ class _Header(msgspec.Struct, frozen=True, array_like=True):
     schema_version: int
 
 
-class _Wire(msgspec.Struct, frozen=True, array_like=True):
+class _Wire(msgspec.Struct, frozen=True, gc=False, array_like=True):
     schema_version: int
     method: str
     sample: tuple[int, str, int]
@@ -139,17 +139,25 @@ def _image(wire: _Reference | _Inline) -> ImagePayload:
 
 
 def _check(message: LabelMessage) -> None:
-    where = f"label of sample {message.sample}"
+    try:
+        _check_values(message)
+    except MessageError as error:
+        raise MessageError(f"label of sample {message.sample}: {error}") from None
+
+
+def _check_values(message: LabelMessage) -> None:
     sample, teacher = message.sample, message.teacher
-    if min(sample.pass_index, sample.ordinal, teacher.promotion, teacher.epoch, teacher.step) < 0:
-        raise MessageError(f"{where}: pass, ordinal and teacher version {teacher!r} must not be negative")
-    if min(message.image_size_wh) < 1:
-        raise MessageError(f"{where}: image size {message.image_size_wh} is not a size in pixels")
+    if sample.pass_index < 0 or sample.ordinal < 0 or teacher.promotion < 0 or teacher.epoch < 0 or teacher.step < 0:
+        raise MessageError(f"pass, ordinal and teacher version {teacher!r} must not be negative")
+    width, height = message.image_size_wh
+    if width < 1 or height < 1:
+        raise MessageError(f"image size {message.image_size_wh} is not a size in pixels")
     image = message.image
-    if isinstance(image, ImageReference) and (image.offset < 0 or image.size < 1):
-        raise MessageError(f"{where}: image reference {image.url}@{image.offset}+{image.size} is not a byte range")
-    if isinstance(image, ImageInline) and not image.data:
-        raise MessageError(f"{where}: the image carried inline is empty")
+    if isinstance(image, ImageReference):
+        if image.offset < 0 or image.size < 1:
+            raise MessageError(f"image reference {image.url}@{image.offset}+{image.size} is not a byte range")
+    elif not image.data:
+        raise MessageError("the image carried inline is empty")
     if not math.isfinite(message.labelled_at_s):
-        raise MessageError(f"{where}: labelled_at_s is {message.labelled_at_s}")
-    check_annotation(message.annotation, where=where)
+        raise MessageError(f"labelled_at_s is {message.labelled_at_s}")
+    check_annotation(message.annotation, where=message.method)

@@ -60,10 +60,11 @@ def check_cover(lease: Lease, batch: CommitBatch, labels: Sequence[EncodedLabel]
     ordinals = [label.sample.ordinal for label in labels]
     ordinals += [ordinal for skipped in batch.skips.values() for ordinal in skipped]
     ordinals += [reject.ordinal for reject in batch.rejects]
-    if any(label.sample != lease.shard.sample(label.sample.ordinal) for label in labels):
+    shard = (lease.shard.pass_index, lease.shard.shard_id)
+    if any((label.sample.pass_index, label.sample.shard_id) != shard for label in labels):
         raise ValueError(f"a commit to shard {lease.shard.key} holds a label of another shard or pass")
-    expected = OrdinalRanges([(start, stop)]) if stop >= start else None
-    if len(ordinals) != stop - start or OrdinalRanges.of(ordinals) != expected:
+    ordinals.sort()
+    if ordinals != list(range(start, stop)) or stop < start:
         raise ValueError(
             f"a commit to shard {lease.shard.key} moves its cursor from {start} to {stop} "
             f"but accounts for {len(ordinals)} samples ({OrdinalRanges.of(ordinals)}): "

@@ -154,6 +154,7 @@ class LabelerSide(QueueRole):
                 "note": batch.note,
                 "ttl_ms": milliseconds(lease.ttl_s),
                 "labels": [str(label.sample) for label in labels],
+                "sizes": [len(label.data) for label in labels],
                 "skips": [[reason, list(ordinals)] for reason, ordinals in batch.skips.items()],
                 "rejects": [reject_arguments(lease.shard, reject) for reject in batch.rejects],
             },

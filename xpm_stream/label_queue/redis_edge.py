@@ -130,7 +130,7 @@ class RedisEdge:
             name: file name in `lua/`, without its ending.
             keys: every key it touches.
             arguments: its named arguments: one msgpack map.
-            messages: encoded labels, beside the map because Redis' msgpack knows no binary type.
+            messages: encoded labels; their sizes are among the arguments.
             doing: what it does, for error messages.
         """
         script = self._scripts.get(name)
@@ -138,7 +138,7 @@ class RedisEdge:
             script = self._scripts[name] = self.client.register_script(_script_text(name))
         packed = msgspec.msgpack.encode(arguments)
         found: Callable[..., Any] = script
-        return self.call(lambda: found(keys=list(keys), args=[packed, *messages]), doing=doing)
+        return self.call(lambda: found(keys=list(keys), args=[packed, b"".join(messages)]), doing=doing)
 
     def command(self, method: str, *arguments: Any, doing: str, **options: Any) -> Any:
         """Runs one command: a method of the redis-py client."""

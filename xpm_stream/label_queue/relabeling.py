@@ -56,7 +56,9 @@ class Relabeling(QueueRole):
             ValueError: a sample is not part of the lease, or named twice.
         """
         written = [encoded(label) for label in labels]
-        items: list[dict[str, Any]] = [{"kind": "label", "sample": label.sample} for label in written]
+        items: list[dict[str, Any]] = [
+            {"kind": "label", "sample": label.sample, "size": len(label.data)} for label in written
+        ]
         items += [
             {"kind": "skip", "sample": sample, "reason": reason}
             for reason, samples in (skips or {}).items()

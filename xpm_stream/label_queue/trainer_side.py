@@ -251,7 +251,7 @@ class TrainerSide(QueueRole):
         return bool(buried)
 
 
-class _Fact(msgspec.Struct, array_like=True):
+class _Fact(msgspec.Struct, array_like=True, gc=False):
     """What read.lua says of one label."""
 
     entry_id: str
@@ -259,6 +259,7 @@ class _Fact(msgspec.Struct, array_like=True):
     deliveries: int
     failures: int
     relabels: int
+    size: int
 
 
 _FACTS: Final = msgspec.msgpack.Decoder(list[_Fact])
@@ -266,7 +267,11 @@ _FACTS: Final = msgspec.msgpack.Decoder(list[_Fact])
 
 def _deliveries(reply: Sequence[Any]) -> list[Delivery]:
     """The labels in the reply of read.lua."""
-    return [_delivery(fact, data) for fact, data in zip(_FACTS.decode(reply[2]), reply[3:], strict=True)]
+    messages, found, at = reply[3], [], 0
+    for fact in _FACTS.decode(reply[2]):
+        found.append(_delivery(fact, messages[at : at + fact.size]))
+        at += fact.size
+    return found
 
 
 def _delivery(fact: _Fact, data: bytes) -> Delivery:
@@ -274,10 +279,9 @@ def _delivery(fact: _Fact, data: bytes) -> Delivery:
     message: LabelMessage | MessageError
     try:
         message = decode(data)
+        sample = message.sample
         # An entry that names no sample is taken at its message's word.
-        if not fact.sample or fact.sample == str(message.sample):
-            sample = message.sample
-        else:
+        if fact.sample and fact.sample != f"{sample.pass_index}:{sample.shard_id}:{sample.ordinal}":
             sample = parse_sample(fact.sample.encode("ascii"))
             message = MessageError(f"entry is of sample {fact.sample}, but its message is of {message.sample}")
     except MessageError as error:

@@ -1,5 +1,6 @@
--- Loaded in front of every script. Each script takes one msgpack map of named fields, here `arguments`; encoded labels
--- follow as further ARGV, because cmsgpack knows no binary type.
+-- Loaded in front of every script. Each script takes one msgpack map of named fields, here `arguments`. Encoded labels
+-- travel beside it, one behind the other in ARGV[2], with their sizes in the map: cmsgpack knows no binary type, and
+-- every further argument or element of an answer costs a client in Python more than the label's bytes do.
 -- A script may run twice (a cut connection hides whether it ran): each one finds out and then changes nothing more.
 -- A script's first write is one that Redis refuses when it is out of memory, so it happens whole or not at all.
 local arguments = cmsgpack.unpack(ARGV[1])
@@ -11,6 +12,15 @@ end
 -- Changes a count. Zero is left alone: Lua writes a negated zero as -0, which Redis takes for no integer.
 local function add_count(counters, name, change)
   if change ~= 0 then redis.call('HINCRBY', counters, name, integer(change)) end
+end
+
+-- Returns a function that cuts the next message of so many bytes off ARGV[2].
+local function message_reader()
+  local at = 1
+  return function(size)
+    at = at + size
+    return string.sub(ARGV[2], at - size, at - 1)
+  end
 end
 
 local function now_ms()

@@ -1,8 +1,8 @@
 -- What became of the samples [start, ordinal) of a leased shard: one atomic step. Returns 1, or 0 for a repeat.
--- ARGV[1 + i]: the message of labels[i]
+-- ARGV[2]: the messages of the labels
 -- KEYS: shards, leases, labels, counters, dead, skipped_bits of the shard, dead_bits of the shard
 -- arguments: shard, lease, token, sequence, start, ordinal, byte_offset, finished, note?, ttl_ms,
---   labels = [sample], skips = [[reason, [ordinal]]], rejects = [{ordinal, sample, reason, detail, place}]
+--   labels = [sample], sizes = [bytes], skips = [[reason, [ordinal]]], rejects = [{ordinal, sample, reason, detail, place}]
 local shards, leases, labels, counters, dead = KEYS[1], KEYS[2], KEYS[3], KEYS[4], KEYS[5]
 local skipped_bits, dead_bits = KEYS[6], KEYS[7]
 local now = now_ms()
@@ -20,9 +20,10 @@ if (row.sequence or 0) ~= arguments.sequence or (row.ordinal or 0) ~= arguments.
 end
 
 local bytes = 0
+local next_message = message_reader()
 for i, sample in ipairs(arguments.labels) do
-  redis.call('XADD', labels, '*', 's', sample, 'm', ARGV[1 + i])
-  bytes = bytes + #ARGV[1 + i]
+  redis.call('XADD', labels, '*', 's', sample, 'm', next_message(arguments.sizes[i]))
+  bytes = bytes + arguments.sizes[i]
 end
 for _, skip in ipairs(arguments.skips) do
   local reason, ordinals = skip[1], skip[2]

@@ -1,7 +1,7 @@
 -- Moves leased relabel work to the stream, the skipped or the dead. Work whose lease is over is left alone. Returns how many.
 -- KEYS: labels, relabels, relabel_queue, relabel_leases, counters, dead, shards, then the bitmaps that `bits` points to
--- ARGV[1 + i]: the message of items[i]; items of kind label come first
--- arguments: lease, items = [{kind = label | skip | dead, sample, shard, ordinal, reason?, detail?, place?, bits?}]
+-- ARGV[2]: the messages of the items of kind label, which come first
+-- arguments: lease, items = [{kind = label | skip | dead, sample, shard, ordinal, size?, reason?, detail?, place?, bits?}]
 local labels, relabels, queue, leases = KEYS[1], KEYS[2], KEYS[3], KEYS[4]
 local counters, dead, shards = KEYS[5], KEYS[6], KEYS[7]
 local now, moved, rows = now_ms(), 0, {}
@@ -14,13 +14,15 @@ local function book(item, field)
   add_count(counters, field .. '.' .. item.reason, 1)
 end
 
-for i, item in ipairs(arguments.items) do
+local next_message = message_reader()
+for _, item in ipairs(arguments.items) do
+  local message = item.kind == 'label' and next_message(item.size)
   local expires_ms = tonumber(redis.call('ZSCORE', queue, item.sample) or 0)
   if redis.call('HGET', leases, item.sample) == arguments.lease and expires_ms > now then
     local record = cmsgpack.unpack(redis.call('HGET', relabels, item.sample))
     if item.kind == 'label' then
-      redis.call('XADD', labels, '*', 's', item.sample, 'm', ARGV[1 + i], 'r', record.relabels)
-      add_count(counters, 'bytes', #ARGV[1 + i])
+      redis.call('XADD', labels, '*', 's', item.sample, 'm', message, 'r', record.relabels)
+      add_count(counters, 'bytes', item.size)
       add_count(counters, 'labels', 1)
     elseif item.kind == 'skip' then
       book(item, 'skipped')

@@ -1,7 +1,7 @@
 -- Hands out labels: what older epochs left pending, then new ones. Never waits.
--- Returns [entries pending with this consumer, last id handed out (when nothing was found), facts, message, message, ...]
--- where facts is msgpack: for each message [id, sample ('' when it names none), deliveries, failures, relabels]. So little
--- is spent on each label's way through the protocol.
+-- Returns [entries pending with this consumer, last id handed out (when nothing was found), facts, messages]: facts is
+-- msgpack, for each label [id, sample ('' when it names none), deliveries, failures, relabels, bytes of the message];
+-- messages is all messages, one behind the other.
 -- KEYS: labels, meta, failures
 -- arguments: group, epoch, name, consumer, count, older_only, after? (then only what is pending with this consumer
 --   behind this id)
@@ -12,15 +12,21 @@ if fenced then return fenced end
 local group = arguments.group
 local ours = integer(arguments.epoch) .. '.' .. arguments.name .. '.'
 local consumer = ours .. arguments.consumer
-local facts, reply = {}, {0, '', ''}
+local facts, messages, found = {}, {}, 0
 
 local function add(entry, deliveries)
   if not entry or not entry[2] then return end
-  local flat = entry[2]
-  local fields = (flat[1] == 's' and flat[3] == 'm' and #flat == 4) and {s = flat[2], m = flat[4]} or fields_of(entry)
-  local sample = string.match(fields.s or '', '^%d+:[%w_.-]+:%d+$') or ''
-  facts[#facts + 1] = {entry[1], sample, deliveries, 0, tonumber(fields.r or 0) or 0}
-  reply[#reply + 1] = fields.m or ''
+  local flat, sample, message, relabels = entry[2], '', '', 0
+  for i = 1, #flat, 2 do
+    local name = flat[i]
+    if name == 'm' then message = flat[i + 1]
+    elseif name == 's' then sample = flat[i + 1]
+    elseif name == 'r' then relabels = tonumber(flat[i + 1]) or 0 end
+  end
+  if not string.find(sample, '^%d+:[%w_.-]+:%d+$') then sample = '' end
+  found = found + 1
+  facts[found] = {entry[1], sample, deliveries, 0, relabels, #message}
+  messages[found] = message
 end
 
 local function read_from(id, count)
@@ -59,15 +65,15 @@ else
   end
 end
 
-if #facts > 0 and redis.call('HLEN', failures) > 0 then
+if found > 0 and redis.call('HLEN', failures) > 0 then
   for _, fact in ipairs(facts) do fact[4] = tonumber(redis.call('HGET', failures, fact[1]) or 0) end
 end
-if #facts == 0 then
+local last = ''
+if found == 0 then
   for _, one in ipairs(redis.call('XINFO', 'GROUPS', labels)) do
     local about = {}
     for i = 1, #one, 2 do about[one[i]] = one[i + 1] end
-    if about.name == group then reply[2] = about['last-delivered-id'] end
+    if about.name == group then last = about['last-delivered-id'] end
   end
 end
-reply[1], reply[3] = pending + #facts, cmsgpack.pack(facts)
-return reply
+return {pending + found, last, cmsgpack.pack(facts), table.concat(messages)}
