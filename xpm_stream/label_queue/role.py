@@ -10,11 +10,10 @@ from xpm_stream.label_queue.redis_edge import RedisEdge
 class QueueRole:
     """The connection, the key names and the settings; the roles add their methods."""
 
-    def __init__(self, edge: RedisEdge, *, namespace: str, config: QueueConfig, xackdel: bool = False) -> None:
+    def __init__(self, edge: RedisEdge, *, namespace: str, config: QueueConfig) -> None:
         self.edge = edge
         self.keys = Keys(namespace)
         self.config = config
-        self._xackdel = xackdel  # Redis >= 8.2
         self._epoch: tuple[int, str] | None = None  # the trainer's epoch and its unguessable name
         self._outstanding: dict[str, set[str]] = {}  # consumer -> entries it was handed and still holds
 

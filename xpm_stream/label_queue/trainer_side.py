@@ -158,7 +158,6 @@ class TrainerSide(QueueRole):
                         **self._fence(),
                         "ids": [entry_id for entry_id, _ in part],
                         "sizes": [size for _, size in part],
-                        "xackdel": self._xackdel,
                     },
                     doing="acknowledging labels",
                 )

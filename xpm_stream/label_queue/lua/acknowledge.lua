@@ -1,6 +1,6 @@
 -- Acknowledges and deletes labels that a durable checkpoint holds. Returns how many were still there.
 -- KEYS: labels, meta, counters, failures
--- arguments: group, epoch, name, ids, sizes, xackdel
+-- arguments: group, epoch, name, ids, sizes
 local labels, meta, counters, failures = KEYS[1], KEYS[2], KEYS[3], KEYS[4]
 local fenced = epoch_error(meta)
 if fenced then return fenced end
@@ -13,8 +13,9 @@ local function gone(size)
   bytes = bytes + size
 end
 
-if arguments.xackdel then
-  local answers = redis.call('XACKDEL', labels, arguments.group, 'DELREF', 'IDS', #ids, unpack(ids))
+-- One group reads the stream, so no other can hold a reference. Redis has XACKDEL from 8.2 on; before, this is an error.
+local answers = redis.pcall('XACKDEL', labels, arguments.group, 'DELREF', 'IDS', #ids, unpack(ids))
+if not answers.err then
   for i, id in ipairs(ids) do
     -- It passes over entries that were never delivered.
     if answers[i] == 1 or redis.call('XDEL', labels, id) == 1 then gone(sizes[i]) end
