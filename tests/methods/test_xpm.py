@@ -8,7 +8,7 @@ from collections.abc import Sequence
 import numpy as np
 import pytest
 import torch
-from conftest import MakeXpm, base_image, caption_image  # type: ignore[import-not-found]
+from small_pictures import MakeXpm, base_image, caption_image  # type: ignore[import-not-found]
 
 from xpm_stream.errors import TrainingError
 from xpm_stream.masks import MASK_BYTES
