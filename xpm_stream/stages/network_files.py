@@ -32,7 +32,8 @@ def network_files(
     saved = {name: value.detach().cpu().contiguous() for name, value in tensors.items()}
     return {
         WEIGHTS: safetensors.torch.save(saved, metadata={"format": "pt"}),
-        CONFIG: json.dumps(config.model_dump(mode="json"), indent=1).encode(),
+        # Checkpoints are handed to others; the URL may hold a password.
+        CONFIG: json.dumps(config.model_dump(mode="json", exclude={"redis": {"url"}}), indent=1).encode(),
         STATE: json.dumps(method.state()).encode(),
         CLASSES: json.dumps({"base": base_classes}).encode(),
     }

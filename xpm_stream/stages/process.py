@@ -12,7 +12,7 @@ from typing import Final
 
 import structlog
 
-from xpm_stream.config import RunConfig
+from xpm_stream.config import RunConfig, save_resolved
 from xpm_stream.label_queue import LabelQueue, Outage, connect
 from xpm_stream.monitoring.logs import configure_logging
 from xpm_stream.monitoring.metrics import Metrics
@@ -51,6 +51,7 @@ def role_process(name: str, *, kind: RoleKind, config: RunConfig, port_offset: i
     """
     folder = RunFolder.of(config)
     folder.create()
+    _keep_config(config, folder)
     with ExitStack() as stack:
         log = configure_logging(name, run_folder=folder.root)
         stop = threading.Event()
@@ -75,6 +76,16 @@ def role_process(name: str, *, kind: RoleKind, config: RunConfig, port_offset: i
                 serve_metrics(metrics, host=config.metrics.host, port=port, health=health, run_folder=folder.root)
             )
         yield role
+
+
+def _keep_config(config: RunConfig, folder: RunFolder) -> None:
+    """Leave the configuration where `audit`, `show` and `shards` look for it, when no `up` has made this folder.
+
+    Data that a run prepares itself is known to `up` only, so such a configuration is left for it to write.
+    """
+    prepared_by_up = config.prepare.synthetic is not None or config.prepare.pack is not None
+    if not prepared_by_up and not folder.config.exists():
+        save_resolved(config.model_copy(update={"folder": str(folder.root)}), folder.root)
 
 
 @contextmanager
