@@ -9,7 +9,11 @@ from pathlib import Path
 
 import pytest
 
+from xpm_stream.config import RunConfig, save_resolved
+from xpm_stream.config.schema import ModelConfig, RedisConfig
 from xpm_stream.crash_points import CRASH_POINTS
+from xpm_stream.methods import find_method
+from xpm_stream.stages.network_files import checkpoint_config, network_files
 
 REPOSITORY = Path(__file__).parents[2]
 PACKAGE = REPOSITORY / "xpm_stream"
@@ -70,3 +74,12 @@ def test_what_up_and_audit_load_starts_without_torch(module: str) -> None:
     script = f"import sys, xpm_stream.{module}; print('torch' in sys.modules)"
     answer = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
     assert answer.stdout.strip() == "False"
+
+
+def test_no_password_of_redis_is_in_a_checkpoint_or_readable_by_others(tmp_path: Path) -> None:
+    config = RunConfig(redis=RedisConfig(url="redis://:hunter2@redis:6379/0"), model=ModelConfig(backbone="small"))
+    method = find_method("xpm")(config, base_classes=["dog"])
+    files = network_files(method, config=config, base_classes=["dog"])
+    assert b"hunter2" not in b"".join(files.values())
+    assert checkpoint_config(files, name="x").redis.url == "embedded"
+    assert save_resolved(config, tmp_path).stat().st_mode & 0o077 == 0

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import os
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -57,7 +58,8 @@ def save_resolved(config: RunConfig, folder: str | Path) -> Path:
     """Write the resolved configuration, defaults included, to `config.yaml` in `folder`."""
     target = Path(folder) / "config.yaml"
     target.parent.mkdir(parents=True, exist_ok=True)
-    partial = target.with_name(target.name + ".partial")
+    partial = target.with_name(f"{target.name}.{os.getpid()}.partial")  # several roles may write it at once
+    partial.touch(mode=0o600)  # redis.url may hold a password
     partial.write_text(yaml.safe_dump(config.model_dump(mode="json"), sort_keys=False), encoding="utf-8")
     partial.replace(target)  # in one step: the run's roles read it
     return target
