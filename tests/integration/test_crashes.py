@@ -6,8 +6,8 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
-from conftest import CAPTION_IMAGES, MakeRun
 from processes import Run, check_account, check_finished
+from small_runs import CAPTION_IMAGES, MakeRun
 
 from xpm_stream.crash_points import CRASH_POINTS
 from xpm_stream.label_queue import start_or_join

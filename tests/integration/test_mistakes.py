@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from conftest import MakeRun
 from processes import Command, Run
+from small_runs import MakeRun
 
 Started = dict[str, Command]
 

@@ -12,8 +12,8 @@ from typing import Any
 import bad_corpus
 import pytest
 import redis
-from conftest import CAPTION_IMAGES, MakeRun
 from processes import Run, check_finished, until
+from small_runs import CAPTION_IMAGES, MakeRun
 
 from xpm_stream.label_queue import connect
 from xpm_stream.label_queue.embedded import find_redis_server

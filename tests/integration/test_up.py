@@ -6,9 +6,9 @@ import signal
 from pathlib import Path
 
 import pytest
-from conftest import CAPTION_IMAGES, SYNTHETIC, MakeRun
 from PIL import Image
 from processes import Run, check_account, check_finished, until
+from small_runs import CAPTION_IMAGES, SYNTHETIC, MakeRun
 
 from xpm_stream.monitoring.summary import FINAL_STUDENT, FIRST_TEACHER, read_summary
 from xpm_stream.registry.promotion_log import PromotionLog

@@ -2,6 +2,8 @@
 
 import threading
 import time
+from collections import deque
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 from queue_examples import all_labels, copy_of_redis, fill, label, restore_redis, shard
@@ -278,3 +280,27 @@ def test_acknowledging_works_when_redis_is_out_of_memory_and_committing_does_not
         client.config_set("maxmemory", 0)
     assert labeler.commit(lease, all_labels(lease, 201)).cursor.ordinal == 201
     assert labeler.stats().unacked_labels == 1
+
+
+def test_a_label_is_handed_out_once_while_another_thread_gives_back_and_acknowledges(queue):
+    fill(queue, labels=1500)
+    queue.raise_epoch()
+    seen, waiting, done = [], deque(), threading.Event()
+
+    def settle():
+        while not (done.is_set() and not waiting):
+            if waiting:
+                delivery = waiting.popleft()
+                if delivery.sample.ordinal % 2:
+                    queue.give_back([delivery], reason="stale")
+                else:
+                    queue.acknowledge([delivery])
+
+    with ThreadPoolExecutor(1) as pool:
+        settling = pool.submit(settle)
+        while found := queue.read("rank0", count=3):
+            seen += found
+            waiting.extend(found)
+        done.set()
+        settling.result()
+    assert sorted(ordinals(seen)) == list(range(1500))

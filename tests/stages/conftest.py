@@ -2,20 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 import pytest
 import torch
+from small_methods import BASE_CLASSES, MakeConfig, MakeMethod
 
 from xpm_stream.config import RunConfig
 from xpm_stream.config.loading import parse_config
 from xpm_stream.methods import find_method
 from xpm_stream.methods.base import Method
-
-BASE_CLASSES = ["dog", "car", "cup"]
-
-MakeConfig = Callable[..., RunConfig]
-MakeMethod = Callable[..., Method]
 
 
 @pytest.fixture(scope="session")

@@ -45,6 +45,8 @@ def test_the_prepared_data_is_filled_in_and_saved(tmp_path: Path) -> None:
     assert run.folder.config.is_file()
     again = _prepared(tmp_path / "run", prepare={"synthetic": settings})
     assert again.config == run.config
+    with pytest.raises(ConfigError, match=r"prepare\.synthetic\.settings .*begin anew"):
+        _prepared(tmp_path / "run", prepare={"synthetic": {**settings, "settings": {**SMALL, "base_images": 3}}})
 
 
 def test_a_folder_of_another_run_is_refused_and_left_as_it_is(tmp_path: Path, corpus: CorpusPaths) -> None:

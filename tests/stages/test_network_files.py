@@ -7,7 +7,7 @@ import json
 import pytest
 import safetensors.torch
 import torch
-from conftest import BASE_CLASSES, MakeConfig, MakeMethod
+from small_methods import BASE_CLASSES, MakeConfig, MakeMethod
 
 from xpm_stream.errors import CheckpointError
 from xpm_stream.stages.network_files import (

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from conftest import BASE_CLASSES, MakeConfig, MakeMethod
+from small_methods import BASE_CLASSES, MakeConfig, MakeMethod
 
 from xpm_stream.errors import CheckpointError
 from xpm_stream.methods.base import Method

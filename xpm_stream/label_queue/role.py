@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import threading
+
 from xpm_stream.config.schema import QueueConfig
 from xpm_stream.label_queue.keys import Keys
 from xpm_stream.label_queue.redis_edge import RedisEdge
@@ -16,6 +18,9 @@ class QueueRole:
         self.config = config
         self._epoch: tuple[int, str] | None = None  # the trainer's epoch and its unguessable name
         self._outstanding: dict[str, set[str]] = {}  # consumer -> entries it was handed and still holds
+        # A loader thread reads while the trainer's acknowledges: between Redis' answer and our books of what is held,
+        # entries just given back would look like lost deliveries, and be handed out again.
+        self._books = threading.Lock()
 
     @property
     def _max_unacked_bytes(self) -> int:

@@ -76,7 +76,8 @@ class TrainerSide(QueueRole):
     def read(self, consumer: str, *, count: int, block_ms: int = 0) -> list[Delivery]:
         """Hands out up to `count` labels: first what older epochs left pending, then new ones in order.
 
-        Waits up to `block_ms` when there are none. A delivery lost with a cut connection is handed out by a later read.
+        Waits up to `block_ms` when there are none. A delivery lost with a cut connection is handed out by a later read,
+        which may then return more than `count`.
         The caller skips (and acknowledges after its next checkpoint) what its trained ledger already holds.
 
         Raises:
@@ -95,12 +96,13 @@ class TrainerSide(QueueRole):
         return self._read_now(consumer, count=count, older_only=True)[0]
 
     def _read_now(self, consumer: str, *, count: int, older_only: bool = False) -> tuple[list[Delivery], bytes]:
-        held = self._outstanding.setdefault(consumer, set())
-        reply = self._read_script(consumer, count=count, older_only=older_only)
-        found = _deliveries(reply)
-        held.update(delivery.entry_id for delivery in found)
-        if int(reply[0]) != len(held):  # entries of ours that a cut connection swallowed, or that somebody removed
-            found += self._recover(consumer)
+        with self._books:
+            held = self._outstanding.setdefault(consumer, set())
+            reply = self._read_script(consumer, count=count, older_only=older_only)
+            found = _deliveries(reply)
+            held.update(delivery.entry_id for delivery in found)
+            if int(reply[0]) != len(held):  # entries of ours that a cut connection swallowed, or that somebody removed
+                found += self._recover(consumer)
         return found, reply[1]
 
     def _recover(self, consumer: str) -> list[Delivery]:
@@ -150,19 +152,20 @@ class TrainerSide(QueueRole):
         deleted = 0
         for first in range(0, len(entries), _ACKNOWLEDGE_BATCH):
             part = entries[first : first + _ACKNOWLEDGE_BATCH]
-            deleted += int(
-                self.edge.run(
-                    "acknowledge",
-                    keys=[self.keys.labels, self.keys.meta, self.keys.counters, self.keys.failures],
-                    arguments={
-                        **self._fence(),
-                        "ids": [entry_id for entry_id, _ in part],
-                        "sizes": [size for _, size in part],
-                    },
-                    doing="acknowledging labels",
+            with self._books:
+                deleted += int(
+                    self.edge.run(
+                        "acknowledge",
+                        keys=[self.keys.labels, self.keys.meta, self.keys.counters, self.keys.failures],
+                        arguments={
+                            **self._fence(),
+                            "ids": [entry_id for entry_id, _ in part],
+                            "sizes": [size for _, size in part],
+                        },
+                        doing="acknowledging labels",
+                    )
                 )
-            )
-            self._forget(entry_id for entry_id, _ in part)
+                self._forget(entry_id for entry_id, _ in part)
         return deleted
 
     def _forget(self, entry_ids: Iterable[str]) -> None:
@@ -184,16 +187,17 @@ class TrainerSide(QueueRole):
         keys = self.keys
         for first in range(0, len(deliveries), _MOVE_BATCH):
             ids = [delivery.entry_id for delivery in deliveries[first : first + _MOVE_BATCH]]
-            count, refused = self.edge.run(
-                "give_back",
-                keys=[keys.labels, keys.meta, keys.counters, keys.failures, keys.relabels, keys.relabel_queue],
-                arguments={**self._fence(), "ids": ids, "reason": reason, "max_relabels": self.config.max_relabels},
-                doing="giving labels back",
-            )
-            stay = {bytes(entry_id).decode("ascii") for entry_id in refused}
+            with self._books:
+                count, refused = self.edge.run(
+                    "give_back",
+                    keys=[keys.labels, keys.meta, keys.counters, keys.failures, keys.relabels, keys.relabel_queue],
+                    arguments={**self._fence(), "ids": ids, "reason": reason, "max_relabels": self.config.max_relabels},
+                    doing="giving labels back",
+                )
+                stay = {bytes(entry_id).decode("ascii") for entry_id in refused}
+                self._forget(entry_id for entry_id in ids if entry_id not in stay)
             moved += int(count)
             exhausted |= stay
-            self._forget(entry_id for entry_id in ids if entry_id not in stay)
         kept = tuple(delivery for delivery in deliveries if delivery.entry_id in exhausted)
         return GiveBack(moved=moved, exhausted=kept)
 
@@ -222,31 +226,32 @@ class TrainerSide(QueueRole):
         keys = self.keys
         sample = delivery.sample
         key = "" if sample is None else shard_key(sample)
-        buried = self.edge.run(
-            "bury",
-            keys=[
-                keys.labels,
-                keys.meta,
-                keys.counters,
-                keys.failures,
-                keys.dead,
-                keys.shards,
-                keys.dead_bits(key or "unknown"),
-            ],
-            arguments={
-                **self._fence(),
-                "id": delivery.entry_id,
-                "shard": key,
-                "ordinal": -1 if sample is None else sample.ordinal,
-                "reason": reason,
-                "detail": detail[:2000],
-                "allowed": allowed,
-                "attempt": delivery.attempts + 1,
-            },
-            doing="burying a label",
-        )
-        if buried:
-            self._forget([delivery.entry_id])
+        with self._books:
+            buried = self.edge.run(
+                "bury",
+                keys=[
+                    keys.labels,
+                    keys.meta,
+                    keys.counters,
+                    keys.failures,
+                    keys.dead,
+                    keys.shards,
+                    keys.dead_bits(key or "unknown"),
+                ],
+                arguments={
+                    **self._fence(),
+                    "id": delivery.entry_id,
+                    "shard": key,
+                    "ordinal": -1 if sample is None else sample.ordinal,
+                    "reason": reason,
+                    "detail": detail[:2000],
+                    "allowed": allowed,
+                    "attempt": delivery.attempts + 1,
+                },
+                doing="burying a label",
+            )
+            if buried:
+                self._forget([delivery.entry_id])
         return bool(buried)
 
 

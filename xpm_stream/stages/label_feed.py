@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import time
 from collections import deque
 from collections.abc import Iterator, Mapping, Sequence
@@ -95,7 +94,11 @@ class LabelFeed:
                 waiting += [item for item in pool.map(self._admit, deliveries) if item is not None]
                 if deliveries:
                     last_came = time.monotonic()
-                if len(waiting) == wanted or (waiting and not deliveries and self._train_few(last_came)):
+                # More than asked for may come: deliveries that an earlier, cut connection had swallowed.
+                while len(waiting) >= wanted:
+                    yield self.collate(waiting[:wanted])
+                    del waiting[:wanted]
+                if waiting and not deliveries and self._train_few(last_came):
                     yield self.collate(waiting)
                     waiting = []
                 elif not deliveries:
@@ -152,8 +155,8 @@ class LabelFeed:
         """The image's store did not give it: that may pass, so the label is tried again, but not for ever."""
         self._role.metrics.count_error(error)
         self._claims.release([message.sample])
-        again = dataclasses.replace(delivery, attempts=delivery.attempts + 1)
-        if self._queue.fail(delivery, reason="image_unavailable", detail=str(error)):
+        again = self._queue.fail(delivery, reason="image_unavailable", detail=str(error))
+        if again is None:
             self._role.metrics.trainer.dead_letters.labels("image_unavailable").inc()
             self._role.log.warning("dead letter", entry=delivery.entry_id, reason="image_unavailable")
         else:

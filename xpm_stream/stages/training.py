@@ -181,17 +181,17 @@ class Trainer:
 
     def _give_back(self, items: list[Admitted], *, reason: str) -> list[Admitted]:
         """Give labels back; return those that were relabelled as often as allowed and are trained all the same."""
+        # Before, not after: the loader thread may meet a new label, and must not take it for a second one of ours.
+        self._claims.release(item.message.sample for item in items)
         outcome = self._queue.give_back([item.delivery for item in items], reason=reason)
         exhausted = {delivery.entry_id for delivery in outcome.exhausted}
         moved = [item for item in items if item.delivery.entry_id not in exhausted]
         kept = [item for item in items if item.delivery.entry_id in exhausted]
-        self._claims.release(item.message.sample for item in moved)
         self._metrics.samples_relabelled.labels(reason).inc(len(moved))
         self._state.samples_relabelled += len(moved)
         if reason == "stale":
-            return kept
+            return [item for item in kept if self._claims.claim(item.message.sample)]
         for item in kept:  # a revoked teacher's label is never trained
-            self._claims.release([item.message.sample])
             self._queue.dead_letter(item.delivery, reason="relabels_exhausted", detail="the teacher is revoked")
             self._metrics.dead_letters.labels("relabels_exhausted").inc()
         return []
