@@ -36,11 +36,11 @@ def test_an_interrupted_run_stops_cleanly_and_the_same_command_finishes_it(run: 
     until(lambda: run.logged("teacher", "teacher step"), what="the teacher's first step")
     second = run.start("up")  # meanwhile
     assert "another `xpm-stream up` is at work" in second.fails()
-    _stops_cleanly(run, signal.SIGINT)
+    _stops_cleanly(run, signal.SIGTERM)
 
     up = run.start("up")
     until(lambda: run.logged("trainer", "checkpoint"), what="the first checkpoint")
-    _stops_cleanly(run, signal.SIGTERM)
+    _stops_cleanly(run, signal.SIGINT)
     account = run.account()
     check_account(account)
     assert 0 < account.training.samples_trained < PASSES * CAPTION_IMAGES, "it was not stopped in mid-stream"

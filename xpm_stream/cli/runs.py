@@ -36,11 +36,21 @@ def up(config: ConfigPath, overrides: Overrides = None) -> None:
     loaded = load_config(config, overrides=overrides or ())
     from xpm_stream.stages.run_folder import RunFolder
 
-    with RunFolder.of(loaded).claimed():
-        _run_all(loaded, Console())
+    folder, console = RunFolder.of(loaded), Console()
+    with folder.claimed():
+        try:
+            finished = _run_all(loaded, console)
+        except KeyboardInterrupt:  # the roles are killed by now; that loses no more than a crash does
+            finished = False
+    if not finished:
+        way_on = folder.config if folder.config.exists() else config
+        message = f"stopped; nothing is lost. To go on: xpm-stream up {way_on}"
+        console.print(message, highlight=False, markup=False, soft_wrap=True)
+        raise typer.Exit(130)
 
 
-def _run_all(config: RunConfig, console: Console) -> None:
+def _run_all(config: RunConfig, console: Console) -> bool:
+    """Run to the end; false if told to stop before."""
     from xpm_stream.monitoring.run_view import RunView
     from xpm_stream.stages.closing import close_run
     from xpm_stream.stages.local import LocalRun
@@ -56,14 +66,13 @@ def _run_all(config: RunConfig, console: Console) -> None:
     with _interruptible() as stopped, _shown(view, console) as look:
         finished = run.stream(on_stage=view.enter, on_look=look, stopped=stopped)
     if not finished:
-        way_on = f"stopped; nothing is lost. To go on: xpm-stream up {run.folder.config}"
-        console.print(way_on, highlight=False, markup=False, soft_wrap=True)
-        raise typer.Exit(130)
+        return False
     with console.status("closing") as status:
         outcome = close_run(run, on_stage=status.update, on_look=lambda: None)
     _print_outcome(console, outcome, run_folder=run.folder.root)
     if not outcome.audit.ok:
         raise typer.Exit(1)
+    return True
 
 
 def evaluate(
