@@ -136,6 +136,15 @@ def test_the_cross_modal_loss_sends_the_noise_head_no_gradient_and_the_mask_loss
     assert (log_variance.grad != 0).any()
 
 
+def test_alpha_is_detached_where_it_is_made_and_again_where_it_is_used() -> None:
+    noise = torch.tensor([2.0, 4.0], requires_grad=True)
+    assert not losses.noise_reliability(noise, eta=1.0).requires_grad
+    logits = torch.randn(2, 6, requires_grad=True)
+    losses.cross_modal_loss(logits, torch.tensor([0, 1]), background=True, weights=1.0 / noise).backward()
+    assert logits.grad is not None
+    assert noise.grad is None
+
+
 def test_no_objects_give_a_zero_that_still_carries_a_gradient_path() -> None:
     logits = torch.randn(0, 6, requires_grad=True)
     loss = losses.cross_modal_loss(logits, torch.zeros(0, dtype=torch.int64), background=True)
