@@ -41,7 +41,7 @@ def test_booked_samples_are_in_the_ledger_and_stay_claimed() -> None:
     claims = SampleClaims(TrainedLedger())
     assert [claims.claim(_sample(n)) for n in (3, 1)] == [True, True]
     claims.book_trained([_sample(3)])
-    written = TrainedLedger.from_dict(claims.trained_json())
+    written = TrainedLedger.from_dict(claims.trained().to_dict())
     assert _sample(3) in written
     assert _sample(1) not in written
     assert not claims.claim(_sample(3))
