@@ -65,11 +65,6 @@ class RunFolder:
         return self.root / "corpus"
 
     @property
-    def trainer(self) -> Path:
-        """Resume checkpoints of the trainer, local to it."""
-        return self.root / "trainer"
-
-    @property
     def teacher(self) -> Path:
         """Resume checkpoints of teacher training."""
         return self.root / "teacher"

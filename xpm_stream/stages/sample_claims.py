@@ -37,7 +37,7 @@ class SampleClaims:
                 self._in_flight.remove(sample)
                 self._trained.add(sample)
 
-    def trained_json(self) -> dict[str, object]:
-        """Return the trained ledger as it is now, JSON-able."""
+    def trained(self) -> TrainedLedger:
+        """Return a copy of the trained ledger as it is now."""
         with self._lock:
-            return self._trained.to_dict()
+            return self._trained.copy()

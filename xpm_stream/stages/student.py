@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping, Sequence
-from typing import Any
 
 import torch
 
@@ -13,8 +12,10 @@ from xpm_stream.data.base_set import BaseSet
 from xpm_stream.label_queue import TrainedLedger
 from xpm_stream.methods import find_method
 from xpm_stream.methods.base import Batch, Method
+from xpm_stream.registry.promotion_log import PromotionLog
 from xpm_stream.stages.base_feed import BaseFeed
 from xpm_stream.stages.devices import autocast, choose_device
+from xpm_stream.stages.model_cards import student_card
 from xpm_stream.stages.network_files import checkpoint_base_classes, load_network, network_files
 from xpm_stream.stages.optimisation import Optimisation
 from xpm_stream.stages.training_state import TRAINING, TrainingState, decode_training_state
@@ -60,14 +61,22 @@ class Student:
         self.state.step += 1
         return {name: float(loss.detach()) for name, loss in losses.items()}, norm, time.monotonic() - started
 
-    def resume_files(self, ledger: Mapping[str, Any]) -> dict[str, bytes]:
+    def resume_files(self, ledger: TrainedLedger) -> dict[str, bytes]:
         """Return everything needed to go on from here, with the trained ledger of this moment."""
-        return self._files(None) | self._optimisation.files() | {TRAINING: self.state.encode(ledger)}
+        return self._files(None) | self._optimisation.files() | {TRAINING: self.state.encode(ledger.to_dict())}
 
-    def candidate_files(self) -> dict[str, bytes]:
-        """Return what is proposed as teacher: the student, or its EMA."""
+    def candidate_files(self, name: str, *, ledger: TrainedLedger, promotions: PromotionLog) -> dict[str, bytes]:
+        """Return what is proposed as teacher: the student or its EMA, with its model card."""
         use_ema = self._config.promotion.candidate == "ema"
-        return self._files(self._optimisation.ema_weights() if use_ema else None)
+        card = student_card(
+            name,
+            config=self._config,
+            base_classes=len(self._base_classes),
+            state=self.state,
+            ledger=ledger,
+            promotions=promotions,
+        )
+        return self._files(self._optimisation.ema_weights() if use_ema else None) | card
 
     def _files(self, weights: Mapping[str, torch.Tensor] | None) -> dict[str, bytes]:
         return network_files(self.method, config=self._config, base_classes=self._base_classes, weights=weights)

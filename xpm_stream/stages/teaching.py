@@ -19,6 +19,7 @@ from xpm_stream.methods.base import Batch, Method
 from xpm_stream.registry.checkpoints import CheckpointStore
 from xpm_stream.stages.base_feed import BaseFeed
 from xpm_stream.stages.devices import autocast, choose_device
+from xpm_stream.stages.model_cards import teacher_card
 from xpm_stream.stages.network_files import checkpoint_base_classes, load_network, network_files
 from xpm_stream.stages.optimisation import Optimisation
 from xpm_stream.stages.prefetch import Prefetched
@@ -155,7 +156,10 @@ class TeacherTraining:
         name = f"teacher-e0-s{self._step}"
         if name not in {checkpoint.name for checkpoint in self._role.checkpoints.list()}:
             metadata = {"stage": "teacher", "step": self._step}
-            self._role.checkpoints.write(name, self._network_files(), order=(0, self._step), metadata=metadata)
+            classes = len(self._base_classes)
+            card = teacher_card(name, config=self._config, base_classes=classes, step=self._step)
+            files = self._network_files() | card
+            self._role.checkpoints.write(name, files, order=(0, self._step), metadata=metadata)
         self._role.promotions.propose(name, epoch=0, step=self._step, metadata={"stage": "teacher"})
         self._role.log.info("teacher proposed", checkpoint=name, step=self._step)
 

@@ -207,7 +207,7 @@ class Trainer:
         self._checkpoints += 1
         info = self._resume.write(
             f"student-e{self._state.epoch}-c{self._checkpoints:05d}-s{self._state.step}",
-            self._student.resume_files(self._claims.trained_json()),
+            self._student.resume_files(self._claims.trained()),
             order=(self._state.epoch, self._checkpoints),
             metadata={"step": self._state.step, "samples_trained": self._state.samples_trained},
         )
@@ -233,7 +233,8 @@ class Trainer:
         step, epoch = self._state.step, self._state.epoch
         name = f"student-e{epoch}-s{step}"
         metadata = {"stage": "student", "step": step, "samples_trained": self._state.samples_trained}
-        self._role.checkpoints.write(name, self._student.candidate_files(), order=(epoch, step), metadata=metadata)
+        files = self._student.candidate_files(name, ledger=self._claims.trained(), promotions=self._role.promotions)
+        self._role.checkpoints.write(name, files, order=(epoch, step), metadata=metadata)
         crash_points.reach("trainer.after_candidate_before_proposal")
         self._role.promotions.propose(name, epoch=epoch, step=step, metadata=metadata)
         crash_points.reach("trainer.after_proposal")
