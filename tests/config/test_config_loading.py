@@ -82,6 +82,19 @@ def test_a_value_out_of_range_is_refused_with_its_key(write: Path, override: str
     assert override.partition("=")[0] in _refusal(write, override)
 
 
+@pytest.mark.parametrize(
+    ("overrides", "said"),
+    [
+        (["promotion.candidate=ema"], "run.yaml: promotion.candidate: ema needs optimiser.ema_decay above 0"),
+        (["queue.max_unacked_labels=7"], "queue.max_unacked_labels (7) is below trainer.batch_captions (8)"),
+    ],
+)
+def test_sections_that_contradict_each_other_are_refused(write: Path, overrides: list[str], said: str) -> None:
+    write.write_text("")
+    assert said in _refusal(write, *overrides)
+    assert load_config(write, overrides=["promotion.candidate=ema", "optimiser.ema_decay=0.9"])
+
+
 def test_an_empty_file_means_the_defaults(write: Path) -> None:
     write.write_text("# nothing yet\n")
     assert load_config(write) == RunConfig()

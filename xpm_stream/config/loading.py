@@ -87,6 +87,8 @@ def _apply_override(tree: dict[str, Any], override: str) -> None:
 
 def _explain(location: tuple[int | str, ...], kind: str, message: str, value: object) -> str:
     path = ".".join(str(part) for part in location)
+    if not path:  # about several sections at once; the message names them
+        return message.removeprefix("Value error, ")
     if kind in ("model_type", "model_attributes_type") and value is None:
         return f"{path}: the section is empty: give it keys, or remove it"
     if kind != "extra_forbidden":

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 Fraction = Annotated[float, Field(ge=0.0, le=1.0)]
 Positive = Annotated[int, Field(ge=1)]
@@ -297,3 +297,16 @@ class RunConfig(Section):
     registry: RegistryConfig = RegistryConfig()
     metrics: MetricsConfig = MetricsConfig()
     evaluation: EvaluationConfig = EvaluationConfig()
+
+    @model_validator(mode="after")
+    def _sections_agree(self) -> Self:
+        """What would else show after hours: at the first promotion, or as a stream that crawls."""
+        if self.promotion.candidate == "ema" and not self.optimiser.ema_decay:
+            raise ValueError("promotion.candidate: ema needs optimiser.ema_decay above 0")
+        labels, batch = self.queue.max_unacked_labels, self.trainer.batch_captions
+        if labels < batch:
+            raise ValueError(
+                f"queue.max_unacked_labels ({labels}) is below trainer.batch_captions ({batch}), so that no batch "
+                "would ever be full: raise the one or lower the other"
+            )
+        return self
