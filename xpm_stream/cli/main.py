@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from typing import Annotated
+from typing import Annotated, NoReturn
 
 import typer
 from rich.console import Console
@@ -36,14 +36,22 @@ def _root(parent: Annotated[int | None, typer.Option("--end-with-parent", metava
 
 
 def main() -> None:
-    """Run the command line; an error of ours is one clear message and exit status 1."""
+    """Run the command line; an error of ours, or a path that cannot be used, is one clear message and exit status 1."""
     try:
         app()
     except XpmStreamError as error:
-        Console(stderr=True, soft_wrap=True).print(Text.assemble(("error:", "bold red"), " ", str(error)))
-        sys.exit(1)
+        _fail(str(error))
+    except OSError as error:
+        if error.filename is None:
+            raise
+        _fail(f"cannot use {error.filename}: {error.strerror or error}")
     except KeyboardInterrupt:
         sys.exit(130)
+
+
+def _fail(message: str) -> NoReturn:
+    Console(stderr=True, soft_wrap=True).print(Text.assemble(("error:", "bold red"), " ", message))
+    sys.exit(1)
 
 
 if __name__ == "__main__":
