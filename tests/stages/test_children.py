@@ -163,4 +163,8 @@ time.sleep(3600)
         output = tmp_path / "logs" / "promoter.out"
         _until(lambda: "waiting for Redis" in output.read_text())
         os.kill(parent.pid, signal.SIGKILL)
-    _until(lambda: not child.is_running())
+    try:
+        _until(lambda: not child.is_running())
+    finally:
+        if child.is_running():
+            child.kill()
