@@ -70,7 +70,7 @@ def _run_all(config: RunConfig, console: Console) -> bool:
     with console.status("closing") as status:
         outcome = close_run(run, on_stage=status.update, on_look=lambda: None)
     _print_outcome(console, outcome, run_folder=run.folder.root)
-    if not outcome.audit.ok:
+    if not outcome.ok:
         raise typer.Exit(1)
     return True
 

@@ -32,7 +32,13 @@ class Outcome:
 
     summary: RunSummary
     audit: AuditReport
+    failed_shards: int  # shards that could not be read at all
     picture: Path
+
+    @property
+    def ok(self) -> bool:
+        """Whether every sample of every shard is accounted for."""
+        return self.audit.ok and not self.failed_shards
 
 
 def close_run(run: LocalRun, *, on_stage: Callable[[str], None], on_look: Callable[[], None]) -> Outcome:
@@ -72,7 +78,7 @@ def close_run(run: LocalRun, *, on_stage: Callable[[str], None], on_look: Callab
         machine=describe_machine(),
     )
     write_summary(summary, run.folder.summary)
-    return Outcome(summary, account.audit, picture)
+    return Outcome(summary, account.audit, account.stats.shards_failed, picture)
 
 
 def _notes(account: RunAccount) -> list[str]:
