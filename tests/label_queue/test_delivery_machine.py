@@ -47,6 +47,7 @@ class DeliveryMachine(RuleBasedStateMachine):
         self.checkpoints = [(TrainedLedger(), [], 0)]  # ledger, steps, epoch
         self.old_trainers = []
         self.redis_copy = None
+        self.lost_since_copy = False
         self.add_shard()
         self.start_trainer()
 
@@ -167,6 +168,7 @@ class DeliveryMachine(RuleBasedStateMachine):
     @precondition(lambda self: len(self.checkpoints) > 1)
     def lose_the_newest_checkpoint(self):
         self.checkpoints = self.checkpoints[: max(1, len(self.checkpoints) - 1)]
+        self.lost_since_copy = True
         self.kill_the_trainer_and_start_another()
 
     def fenced(self, write):
@@ -235,7 +237,10 @@ class DeliveryMachine(RuleBasedStateMachine):
 
     def a_zombie_trainer_acknowledges_what_it_never_saved(self):
         zombie = self.old_trainers[-1] if self.old_trainers else None
-        if zombie and (zombie.done or zombie.waiting):
+        # In a Redis restored to a copy of its own time an old trainer is the trainer again, and then saves before it
+        # acknowledges like any other.
+        known = self.client.hget(self.queue.keys.meta, "trainer")
+        if zombie and (zombie.done or zombie.waiting) and zombie.queue._epoch[1].encode() != known:
             with pytest.raises(EpochFenced):
                 zombie.queue.acknowledge(zombie.done + zombie.waiting)
 
@@ -249,6 +254,7 @@ class DeliveryMachine(RuleBasedStateMachine):
 
     def save_redis(self):
         self.redis_copy = copy_of_redis(self.client, self.namespace)
+        self.lost_since_copy = False
 
     def restore_an_older_redis(self):
         if self.redis_copy is None:
@@ -256,6 +262,12 @@ class DeliveryMachine(RuleBasedStateMachine):
         restore_redis(self.client, self.namespace, self.redis_copy)
         self.shards = sum(1 for _ in self.queue.shard_rows())
         self.zombies += self.leases
+        if self.lost_since_copy:
+            # Both have gone back: what the lost checkpoint had trained is in neither, until a trainer settles. The
+            # running one must start again anyway: the copy is older than its epoch.
+            with pytest.raises(EpochFenced):
+                self.trainer.queue.read("rank0", count=1)
+            self.kill_the_trainer_and_start_another()
 
     @rule(data=st.data())
     def something_goes_wrong(self, data):
