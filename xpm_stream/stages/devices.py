@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import numpy as np
 import torch
 
 from xpm_stream.config.schema import Precision
@@ -25,6 +26,11 @@ def choose_device(name: str, *, threads: int = 0) -> torch.device:
     if device.type == "cuda" and (not torch.cuda.is_available() or (device.index or 0) >= torch.cuda.device_count()):
         raise ConfigError(f"device {name!r} is not there ({torch.cuda.device_count()} CUDA devices): use device: auto")
     return device
+
+
+def seed_torch(seed: int, *, epoch: int) -> None:
+    """Seed torch's own draws: a fresh network's weights (epoch 0, the teacher's), the noise of Eq. 6 in each epoch."""
+    torch.manual_seed(int(np.random.SeedSequence([seed, epoch]).generate_state(1)[0]))
 
 
 def autocast(device: torch.device, *, precision: Precision) -> torch.autocast:

@@ -18,7 +18,7 @@ from xpm_stream.methods import find_method
 from xpm_stream.methods.base import Batch, Method
 from xpm_stream.registry.checkpoints import CheckpointStore
 from xpm_stream.stages.base_feed import BaseFeed
-from xpm_stream.stages.devices import autocast, choose_device
+from xpm_stream.stages.devices import autocast, choose_device, seed_torch
 from xpm_stream.stages.model_cards import teacher_card
 from xpm_stream.stages.network_files import checkpoint_base_classes, load_network, network_files
 from xpm_stream.stages.optimisation import Optimisation
@@ -81,6 +81,7 @@ class TeacherTraining:
         split = load_split(config.data.split.file)
         base_set = BaseSet.load(config.data.base, class_names=split.base)
         self._base_classes = list(base_set.class_names)
+        seed_torch(config.seed, epoch=0)
         self._method: Method = find_method(config.method)(config, base_classes=self._base_classes)
         self._method.network.to(self._device).train()
         self._optimisation = Optimisation(

@@ -10,6 +10,7 @@ from xpm_stream import crash_points
 from xpm_stream.config import RunConfig
 from xpm_stream.label_queue import Delivery, LabelQueue
 from xpm_stream.registry.checkpoints import CheckpointStore
+from xpm_stream.stages.devices import seed_torch
 from xpm_stream.stages.label_feed import Admitted, LabelFeed, Starved, TrainingItem
 from xpm_stream.stages.prefetch import Prefetched
 from xpm_stream.stages.process import Role, open_queue, role_process
@@ -69,6 +70,7 @@ class Trainer:
         # Proposed steps are read from the registry: a crash after a proposal must not propose the same step again.
         self._proposed_step = max((c.step for c in role.promotions.candidates() if c.epoch > 0), default=0)
         self._state.epoch = queue.raise_epoch(at_least=self._state.epoch)
+        seed_torch(self._config.seed, epoch=self._state.epoch)
         settlement = queue.settle(student.trained)
         self._claims = SampleClaims(student.trained)
         self._metrics.epoch.set(self._state.epoch)
