@@ -46,7 +46,7 @@ def test_stages_queue_and_registry_never_look_inside_an_annotation(path: Path) -
 
 
 def test_every_crash_point_is_on_the_page_and_every_one_on_the_page_exists() -> None:
-    on_page = set(re.findall(r"`((?:labeler|trainer|promoter)\.(?:after|before)_\w+)`", PAGE))
+    on_page = set(re.findall(r"`((?:labeler|trainer|promoter|checkpoint)\.(?:after|before)_\w+)`", PAGE))
     assert on_page == set(CRASH_POINTS)
 
 

@@ -166,7 +166,8 @@ class XpmConfig(Section):
 class OptimiserConfig(Section):
     """One optimiser for teacher and student."""
 
-    name: Literal["sgd", "adamw"] = Field("adamw", description="`sgd`: with momentum 0.9")
+    name: Literal["sgd", "adamw"] = Field("adamw", description="`sgd`: with momentum")
+    momentum: Annotated[float, Field(ge=0, lt=1)] = Field(0.9, description="of `sgd`")
     learning_rate: Annotated[float, Field(gt=0)] = Field(1e-3, description="its highest value, after the warm-up")
     weight_decay: Annotated[float, Field(ge=0)] = Field(1e-4, description="of all parameters")
     clip_norm: Annotated[float, Field(gt=0)] = Field(5.0, description="gradient norm above this is scaled down")
@@ -281,7 +282,11 @@ class RunConfig(Section):
     name: str = Field("run", pattern=r"^[A-Za-z0-9_.-]+$", description="for people, and for the default run folder")
     folder: str | None = Field(None, description="run folder; none: runs/<name>")
     seed: NonNegative = Field(0, description="of the orders, views and samplings of every role")
-    method: str = Field("xpm", description="a name of xpm_stream.methods.METHODS")
+    method: str = Field(
+        "xpm",
+        pattern=r"^[A-Za-z0-9_.-]+(:[A-Za-z_][A-Za-z0-9_]*)?$",
+        description="a name of xpm_stream.methods.METHODS, or `package.module:Class` of your own",
+    )
     redis: RedisConfig = RedisConfig()
     queue: QueueConfig = QueueConfig()
     prepare: PrepareConfig = PrepareConfig()

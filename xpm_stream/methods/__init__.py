@@ -17,15 +17,20 @@ METHODS = {
 
 
 def find_method(name: str) -> type[Method]:
-    """Return the class of the method called `name`.
+    """Return the class of the method called `name`, or at `package.module:Class`.
 
     Raises:
         ConfigError: there is no such method; the nearest name is suggested.
     """
-    if name not in METHODS:
+    if name not in METHODS and ":" not in name:
         nearest = difflib.get_close_matches(name, METHODS, n=1)
         hint = f"; did you mean {nearest[0]!r}?" if nearest else ""
-        raise ConfigError(f"unknown method {name!r}{hint} (known: {', '.join(METHODS)})")
-    module_name, _, class_name = METHODS[name].partition(":")
-    method: type[Method] = getattr(importlib.import_module(module_name), class_name)
+        raise ConfigError(
+            f"unknown method {name!r}{hint} (known: {', '.join(METHODS)}; one of your own is package.module:Class)"
+        )
+    module_name, _, class_name = METHODS.get(name, name).partition(":")
+    try:
+        method: type[Method] = getattr(importlib.import_module(module_name), class_name)
+    except (ImportError, AttributeError) as error:
+        raise ConfigError(f"method {name!r} cannot be imported ({error}): is its package installed?") from error
     return method

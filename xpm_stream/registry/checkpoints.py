@@ -10,6 +10,7 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
 
+from xpm_stream import crash_points
 from xpm_stream.errors import CheckpointError
 from xpm_stream.registry.local_store import locked_scratch, make_folder, remove_leftovers
 from xpm_stream.registry.manifest import MANIFEST, CheckpointInfo, parse_manifest, seal
@@ -65,6 +66,8 @@ class CheckpointStore:
             with self._store.draft(name) as draft:
                 for writing, content in files.items():
                     digests[writing] = draft.put(writing, content)
+                    if len(digests) == 1:
+                        crash_points.reach("checkpoint.after_first_file")
                 writing = MANIFEST
                 info, manifest = seal(
                     CheckpointInfo(
@@ -76,6 +79,7 @@ class CheckpointStore:
                         files=digests,
                     )
                 )
+                crash_points.reach("checkpoint.before_publish")
                 draft.publish(MANIFEST, manifest)
         except FileExistsError as error:
             raise self._taken(name) from error

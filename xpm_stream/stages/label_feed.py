@@ -12,6 +12,7 @@ from typing import Any, Final
 import numpy as np
 import numpy.typing as npt
 
+from xpm_stream import crash_points
 from xpm_stream.config import RunConfig
 from xpm_stream.data.base_set import BaseImage
 from xpm_stream.data.images import ImageFetcher, decode_image
@@ -90,6 +91,8 @@ class LabelFeed:
                 deliveries = self._due_retries(room) or self._queue.read(
                     self._role.name, count=room, block_ms=_READ_BLOCK_MS
                 )
+                if deliveries:
+                    crash_points.reach("trainer.after_read")
                 self._role.watchdog.progress("waiting for labels")
                 waiting += [item for item in pool.map(self._admit, deliveries) if item is not None]
                 if deliveries:

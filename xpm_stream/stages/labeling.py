@@ -171,6 +171,7 @@ class Labeler:
         lease = self._queue.take_relabels(self._role.name, count=self._config.labeler.batch_images)
         if lease is None:
             return False
+        crash_points.reach("labeler.after_relabel_lease")
         try:
             self._relabel_leased(lease)
         except LeaseLost as error:
@@ -189,7 +190,9 @@ class Labeler:
                 reject = Reject(ordinal=work.sample.ordinal, reason=outcome.reason, detail=str(outcome))
                 rejects.append(RelabelReject(sample=work.sample, reject=reject))
         labels = self._annotator.annotate(usable)
+        crash_points.reach("labeler.after_relabel_label")
         self._queue.commit_relabels(lease, labels=labels, rejects=rejects)
+        crash_points.reach("labeler.after_relabel_commit")
         self._metrics.samples_relabelled.inc(len(labels))
         self._count(labels, {}, [item.reject for item in rejects])
 

@@ -62,7 +62,7 @@ class LocalRun:
             ConfigError: the folder holds a run with another configuration, or the method is unknown.
             DataError: the data cannot be prepared, or a shard is missing.
         """
-        if config.method not in METHODS:
+        if config.method not in METHODS and ":" not in config.method:
             find_method(config.method)  # raises, and suggests the nearest
         stopwatch = Stopwatch()
         folder = RunFolder.of(config)

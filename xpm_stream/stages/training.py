@@ -70,8 +70,10 @@ class Trainer:
         # Proposed steps are read from the registry: a crash after a proposal must not propose the same step again.
         self._proposed_step = max((c.step for c in role.promotions.candidates() if c.epoch > 0), default=0)
         self._state.epoch = queue.raise_epoch(at_least=self._state.epoch)
+        crash_points.reach("trainer.after_epoch")
         seed_torch(self._config.seed, epoch=self._state.epoch)
         settlement = queue.settle(student.trained)
+        crash_points.reach("trainer.after_settle")
         self._claims = SampleClaims(student.trained)
         self._metrics.epoch.set(self._state.epoch)
         role.log.info(
@@ -185,7 +187,9 @@ class Trainer:
         """Give labels back; return those that were relabelled as often as allowed and are trained all the same."""
         # Before, not after: the loader thread may meet a new label, and must not take it for a second one of ours.
         self._claims.release(item.message.sample for item in items)
+        crash_points.reach("trainer.before_give_back")
         outcome = self._queue.give_back([item.delivery for item in items], reason=reason)
+        crash_points.reach("trainer.after_give_back")
         exhausted = {delivery.entry_id for delivery in outcome.exhausted}
         moved = [item for item in items if item.delivery.entry_id not in exhausted]
         kept = [item for item in items if item.delivery.entry_id in exhausted]
