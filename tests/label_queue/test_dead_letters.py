@@ -3,7 +3,7 @@
 import pytest
 from queue_examples import fill, label, shard
 
-from xpm_stream.label_queue import CommitBatch, Cursor, Reject, TrainedLedger
+from xpm_stream.label_queue import CommitBatch, Cursor, Reject, TrainedLedger, decode
 
 
 @pytest.fixture
@@ -55,7 +55,8 @@ def test_a_replayed_message_goes_to_the_trainer_again(queue, held):
     queue.dead_letter(held[0], reason="x")
     letters = list(queue.dead_letters())
     assert queue.replay(letters).to_stream == 1
-    assert queue.replay(letters).to_stream == 0
+    assert (again := queue.replay(letters)).to_stream == 0
+    assert again.gone == 1
     (back,) = queue.read("r", count=5)
     assert (back.message, back.attempts) == (held[0].message, 0)
     stats = queue.stats()
@@ -107,3 +108,56 @@ def test_a_letter_that_names_no_sample_cannot_be_replayed(queue):
     letters = list(queue.dead_letters())
     assert queue.replay(letters).refused == (letters[0].letter_id,)
     assert len(list(queue.dead_letters())) == 1
+
+
+def test_a_message_no_trainer_can_read_is_labelled_again_when_it_is_replayed(queue, held):
+    queue.dead_letter(held[0], reason="message_invalid")
+    assert queue.replay(list(queue.dead_letters())).to_relabel == 1
+    (work,) = queue.take_relabels("w", count=5).work
+    assert (work.sample, work.message) == (held[0].sample, None)
+    assert queue.audit(TrainedLedger()).ok
+
+
+def test_a_replayed_sample_may_be_relabelled_as_often_as_a_new_one(open_queue):
+    queue = open_queue(max_relabels=1)
+    fill(queue, labels=1)
+    queue.raise_epoch()
+    queue.give_back(queue.read("r", count=1), reason="stale")
+    work = queue.take_relabels("w", count=1)
+    queue.commit_relabels(work, labels=[label(work.work[0].sample)])
+    (again,) = queue.read("r", count=1)
+    assert queue.give_back([again], reason="stale").exhausted
+    queue.dead_letter(again, reason="relabels_exhausted")
+    assert queue.replay(list(queue.dead_letters())).to_stream == 1
+    (replayed,) = queue.read("r", count=1)
+    assert queue.give_back([replayed], reason="stale").moved == 1
+
+
+def test_of_two_letters_of_one_sample_only_one_is_taken_off_the_shards_count(queue, held):
+    queue.edge.client.xadd(queue.keys.labels, {"s": str(held[0].sample), "m": b"again"})
+    (second,) = queue.read("r", count=1)
+    queue.dead_letter(held[0], reason="x")
+    queue.dead_letter(held[1], reason="x")
+    queue.dead_letter(second, reason="x")
+    (row,) = queue.shard_rows()
+    assert row.dead == {"x": 2}
+    letters = [letter for letter in queue.dead_letters() if letter.sample == held[0].sample]
+    assert queue.replay(letters).to_stream == 2
+    (row,) = queue.shard_rows()
+    assert row.dead == {"x": 1}
+
+
+def test_a_list_leaves_the_messages_in_redis_and_ends_where_it_is_told_to(queue, held):
+    for delivery in held:
+        queue.dead_letter(delivery, reason="x")
+    letters = list(queue.dead_letters())
+    assert queue.newest_dead_letter() == letters[-1].letter_id
+    assert list(queue.dead_letters(until=letters[1].letter_id)) == letters[:2]
+    assert [letter.message_bytes for letter in letters] == [delivery.size_bytes for delivery in held]
+    assert decode(queue.dead_message(letters[0].letter_id)) == held[0].message
+    assert queue.dead_message("1-1") is None
+
+
+def test_there_is_no_newest_letter_before_the_first(queue):
+    assert queue.newest_dead_letter() is None
+    assert list(queue.dead_letters()) == []

@@ -11,7 +11,7 @@ from queue_examples import all_labels, fill, label, opened, shard
 
 from xpm_stream.config.schema import QueueConfig, RedisConfig
 from xpm_stream.errors import ConfigError, QueueRefused, QueueUnavailable
-from xpm_stream.label_queue import CommitBatch, Cursor, TrainedLedger, start_or_join
+from xpm_stream.label_queue import CommitBatch, Cursor, Reject, TrainedLedger, start_or_join
 from xpm_stream.label_queue.connection import open_url
 from xpm_stream.label_queue.redis_errors import masked_url
 
@@ -182,6 +182,8 @@ def test_each_role_can_do_its_work_with_the_rights_of_the_acl_file(role):
     labeler.release(other)
     labeler.fail_shard(labeler.acquire("w"), reason="404")
     assert labeler.capacity().available
+    assert not labeler.corpus_progress().drained
+    assert labeler.unknown_shards([shard("a"), shard("z")]) == [shard("z")]
     trainer.raise_epoch()
     trainer.settle(TrainedLedger())
     held = trainer.read("r", count=6, block_ms=10)
@@ -201,7 +203,22 @@ def test_each_role_can_do_its_work_with_the_rights_of_the_acl_file(role):
     assert operator.retry_shards() == 1
     assert operator.replay(list(operator.dead_letters())).to_stream == 1
     assert operator.purge(list(operator.dead_letters())) == 0
+    assert operator.newest_dead_letter() is None
     assert operator.audit(ledger).ok
+    assert operator.watch("s3://bucket/*.tar")
+    assert list(labeler.watched()) == list(monitor.watched()) == ["s3://bucket/*.tar"]
+    assert operator.unwatch("s3://bucket/*.tar")
+    assert operator.add_shards([shard("d")]) == 1
+    assert monitor.shard_row("0:d") == operator.shard_row("0:d")
+
+
+def test_an_operators_user_can_have_a_rejected_sample_labelled_again(role):
+    labeler, operator = role("labeler"), role("operator")
+    labeler.add_shards([shard("a")])
+    rejects = [Reject(ordinal=0, reason="timeout")]
+    labeler.commit(labeler.acquire("w"), CommitBatch(cursor=Cursor(1, 512), rejects=rejects))
+    assert operator.replay(list(operator.dead_letters())).to_relabel == 1
+    assert labeler.take_relabels("w", count=1) is not None
 
 
 def test_a_labelers_user_cannot_acknowledge_and_a_monitors_cannot_write(role):
@@ -219,6 +236,8 @@ def test_a_labelers_user_cannot_acknowledge_and_a_monitors_cannot_write(role):
         lambda: monitor.add_shards([shard("z")]),
         lambda: monitor.acquire("w"),
         lambda: monitor.read("r", count=1),
+        lambda: monitor.watch("s3://bucket/*.tar"),
+        lambda: monitor.unwatch("s3://bucket/*.tar"),
     ):
         with pytest.raises(QueueRefused, match=r"deploy/redis/users\.acl"):
             write()

@@ -28,7 +28,17 @@ if TYPE_CHECKING:
     from xpm_stream.label_queue.labelqueue import LabelQueue
     from xpm_stream.label_queue.ranges import OrdinalRanges
     from xpm_stream.label_queue.redis_edge import Outage
-    from xpm_stream.label_queue.shards import CommitBatch, Cursor, EncodedLabel, Lease, Reject, ShardRecord, ShardRow
+    from xpm_stream.label_queue.shards import (
+        CommitBatch,
+        CorpusProgress,
+        Cursor,
+        EncodedLabel,
+        Lease,
+        Reject,
+        ShardRecord,
+        ShardRow,
+        ShardState,
+    )
     from xpm_stream.label_queue.trained import TrainedLedger
 
 _MODULES = {
@@ -51,7 +61,17 @@ _MODULES = {
     "labelqueue": ("LabelQueue",),
     "ranges": ("OrdinalRanges",),
     "redis_edge": ("Outage",),
-    "shards": ("CommitBatch", "Cursor", "EncodedLabel", "Lease", "Reject", "ShardRecord", "ShardRow"),
+    "shards": (
+        "CommitBatch",
+        "CorpusProgress",
+        "Cursor",
+        "EncodedLabel",
+        "Lease",
+        "Reject",
+        "ShardRecord",
+        "ShardRow",
+        "ShardState",
+    ),
     "trained": ("TrainedLedger",),
 }
 _HOME = {name: module for module, names in _MODULES.items() for name in names}
@@ -61,6 +81,7 @@ __all__ = [
     "AuditRow",
     "Capacity",
     "CommitBatch",
+    "CorpusProgress",
     "Cursor",
     "DeadLetter",
     "Delivery",
@@ -80,6 +101,7 @@ __all__ = [
     "Settlement",
     "ShardRecord",
     "ShardRow",
+    "ShardState",
     "TrainedLedger",
     "connect",
     "decode",

@@ -39,6 +39,7 @@ class AuditRow:
     doubled: OrdinalRanges  # twice on the queue
     unsettled: int = 0  # trained, and still on the queue: acknowledged after the checkpoint, or at the next start
     ahead: int = 0  # trained beyond the cursor: Redis is older than the checkpoint; will be labelled again and skipped
+    never_readable: int = 0  # counted by the shard's writer, but not in the tar that was read to its end
     skipped_by_reason: dict[str, int] = field(default_factory=dict)
     dead_by_reason: dict[str, int] = field(default_factory=dict)
 
@@ -83,7 +84,7 @@ class AuditReport:
 
     def totals(self) -> dict[str, int]:
         """Sums over all shards, for a summary."""
-        names = ("samples", "trained", "queued", "relabels", "skipped", "dead", "unsettled", "ahead")
+        names = ("samples", "trained", "queued", "relabels", "skipped", "dead", "unsettled", "ahead", "never_readable")
         sums = {name: sum(getattr(row, name) for row in self.rows) for name in names}
         return {**sums, "missing": self.missing, "doubled": self.doubled}
 
@@ -120,6 +121,7 @@ def audit_shard(places: ShardPlaces, trained: OrdinalRanges) -> AuditRow:
         doubled=OrdinalRanges.of(ordinal for ordinal, times in on_queue.items() if times > 1),
         unsettled=len(trained.intersection(stream.union(relabels))),
         ahead=len(trained) - len(trained_here),
+        never_readable=row.never_readable,
         skipped_by_reason=dict(row.skipped),
         dead_by_reason=dict(row.dead),
     )

@@ -93,7 +93,7 @@ class DeadLetter:
     side: Literal["labeler", "trainer"]
     attempts: int
     died_at_s: float  # Unix time by Redis' clock
-    message: bytes | None  # the encoded label, where there was one
+    message_bytes: int  # of the encoded label kept with it (`dead_message`); 0: there is none
     relabels: int = 0
 
 
@@ -117,6 +117,7 @@ class QueueStats:
     labels_acknowledged: int
     skipped: dict[str, int] = field(default_factory=dict)  # samples by reason
     dead: dict[str, int] = field(default_factory=dict)
+    watched: int = 0  # patterns that `shards watch` put there
     epoch: int = 0
 
     @property

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,7 +14,7 @@ from xpm_stream.label_queue.deliveries import QueueStats
 from xpm_stream.label_queue.keys import GROUP, parse_sample, shard_key
 from xpm_stream.label_queue.ranges import OrdinalRanges
 from xpm_stream.label_queue.role import QueueRole
-from xpm_stream.label_queue.shards import ShardRow
+from xpm_stream.label_queue.shards import CorpusProgress, ShardRecord, ShardRow
 from xpm_stream.label_queue.trained import TrainedLedger
 from xpm_stream.records import SampleId
 
@@ -64,8 +64,9 @@ class Inspection(QueueRole):
             pipe.xlen(keys.dead)
             pipe.hgetall(keys.counters)
             pipe.hget(keys.meta, "epoch")
+            pipe.hlen(keys.watched)
 
-        labels, pending, leased, failed, shards, relabels, dead, counters, epoch = self.edge.pipeline(
+        labels, pending, leased, failed, shards, relabels, dead, counters, epoch, watched = self.edge.pipeline(
             fill, doing="counting the queue"
         )
         count = {bytes(name).decode("utf-8"): int(value) for name, value in counters.items()}
@@ -87,7 +88,31 @@ class Inspection(QueueRole):
             labels_acknowledged=count.get("acknowledged", 0),
             skipped=_by_reason(count, "skipped."),
             dead=_by_reason(count, "dead."),
+            watched=int(watched),
             epoch=int(epoch or 0),
+        )
+
+    def corpus_progress(self) -> CorpusProgress:
+        """Whether anything is left to do: all of `stats` that a labeler's rights allow, and all that it needs."""
+        keys = self.keys
+
+        def fill(pipe: Any) -> None:
+            pipe.xlen(keys.labels)
+            pipe.hlen(keys.relabels)
+            pipe.zcard(keys.pending)
+            pipe.zcard(keys.leases)
+            pipe.zcard(keys.failed)
+            pipe.hlen(keys.shards)
+            pipe.hlen(keys.watched)
+
+        labels, relabels, pending, leased, failed, shards, watched = map(
+            int, self.edge.pipeline(fill, doing="looking for what is left")
+        )
+        return CorpusProgress(
+            shards_finished=shards - pending - leased - failed,
+            shards_failed=failed,
+            watched=watched,
+            drained=not (labels or relabels or pending or leased),
         )
 
     def _oldest_and_delivered(self) -> tuple[float | None, int]:
@@ -113,6 +138,30 @@ class Inspection(QueueRole):
                     yield msgspec.msgpack.decode(packed, type=ShardRow)
             if not cursor:
                 return
+
+    def shard_row(self, shard_key: str) -> ShardRow | None:
+        """One row of the shard ledger, by `pass:shard_id`; none when Redis does not know the shard."""
+        packed = self.edge.command("hget", self.keys.shards, shard_key, doing="looking up a shard")
+        return None if packed is None else msgspec.msgpack.decode(packed, type=ShardRow)
+
+    def unknown_shards(self, shards: Sequence[ShardRecord]) -> list[ShardRecord]:
+        """Those of the shards that are not in the ledger, in their order."""
+        unknown = []
+        for first in range(0, len(shards), _PAGE):
+            part = shards[first : first + _PAGE]
+
+            def fill(pipe: Any, part: Sequence[ShardRecord] = part) -> None:
+                for shard in part:
+                    pipe.hexists(self.keys.shards, shard.key)
+
+            known = self.edge.pipeline(fill, doing="comparing shards")
+            unknown += [shard for shard, there in zip(part, known, strict=True) if not there]
+        return unknown
+
+    def redis_time_s(self) -> float:
+        """Unix time by Redis' clock, by which leases end."""
+        seconds, microseconds = self.edge.command("time", doing="asking for the time")
+        return int(seconds) + int(microseconds) / 1e6
 
     def entries(self) -> Iterator[StreamEntry]:
         """Every entry of the label stream, oldest first, without its message."""

@@ -26,6 +26,7 @@ class Keys:
         "relabel_queue",
         "relabels",
         "shards",
+        "watched",
     )
 
     def __init__(self, namespace: str) -> None:
@@ -42,6 +43,7 @@ class Keys:
         self.relabels = f"{{{namespace}}}:relabels"
         self.relabel_queue = f"{{{namespace}}}:relabel_queue"
         self.relabel_leases = f"{{{namespace}}}:relabel_leases"
+        self.watched = f"{{{namespace}}}:watched"
 
     def skipped_bits(self, shard_key: str) -> str:
         """Bitmap by ordinal: samples of the shard that were skipped."""

@@ -26,7 +26,14 @@ class LabelerSide(QueueRole):
     def add_shards(self, shards: Iterable[ShardRecord]) -> int:
         """Adds shards to the ledger, in order; known ones are left as they are. Returns how many are new."""
         rows = [
-            {"key": s.key, "url": s.url, "shard_id": s.shard_id, "pass_index": s.pass_index, "size_bytes": s.size_bytes}
+            {
+                "key": s.key,
+                "url": s.url,
+                "shard_id": s.shard_id,
+                "pass_index": s.pass_index,
+                "size_bytes": s.size_bytes,
+                "expected_samples": s.expected_samples,
+            }
             for s in shards
         ]
         added = 0

@@ -15,17 +15,18 @@ from xpm_stream.label_queue.labeler_side import LabelerSide
 from xpm_stream.label_queue.relabeling import Relabeling
 from xpm_stream.label_queue.trained import TrainedLedger
 from xpm_stream.label_queue.trainer_side import TrainerSide
+from xpm_stream.label_queue.watching import WatchedPatterns
 from xpm_stream.records import SampleId
 
 _SAMPLES_AT_ONCE = 500
 
 
-class LabelQueue(LabelerSide, Relabeling, TrainerSide, DeadLetterDesk, Inspection):
+class LabelQueue(LabelerSide, Relabeling, TrainerSide, DeadLetterDesk, WatchedPatterns, Inspection):
     """One namespace of one Redis. Threads may share it; processes open their own with `connect`.
 
     Labelers: add_shards, acquire, renew, release, fail_shard, commit, capacity, wait_for_capacity, take_relabels,
     commit_relabels. Trainer: raise_epoch, join_epoch, settle, read, acknowledge, give_back, fail, dead_letter.
-    Operators: stats, shard_rows, audit, retry_shards, dead_letters, show_dead_letter, replay, purge.
+    Operators: stats, shard_rows, audit, retry_shards, watch, unwatch, dead_letters, show_dead_letter, replay, purge.
 
     Every method that reaches Redis raises QueueUnavailable when Redis stayed away for `redis.retry_for_s`, and
     QueueRefused when it answers but refuses.

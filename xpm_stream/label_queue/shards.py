@@ -31,6 +31,7 @@ class ShardRecord(msgspec.Struct, frozen=True, kw_only=True):
     shard_id: ShardId  # hash of URL + size/etag: a rewritten shard is a new shard
     size_bytes: int | None = None
     pass_index: int = 0
+    expected_samples: int | None = None  # what its writer says it holds; none: the writer does not say
 
     def __post_init__(self) -> None:
         if not _SHARD_ID.fullmatch(self.shard_id):
@@ -58,6 +59,7 @@ class ShardRow(msgspec.Struct, frozen=True, kw_only=True):
     order: int  # place in the order of adding
     added_ms: int  # Redis time
     size_bytes: int | None = None
+    expected_samples: int | None = None  # what its writer says it holds
     ordinal: int = 0  # cursor: samples [0, ordinal) are committed
     byte_offset: int = 0
     sequence: int = 0  # commits so far, over all leases
@@ -86,7 +88,38 @@ class ShardRow(msgspec.Struct, frozen=True, kw_only=True):
     @property
     def record(self) -> ShardRecord:
         """The shard itself, without its state."""
-        return ShardRecord(url=self.url, shard_id=self.shard_id, size_bytes=self.size_bytes, pass_index=self.pass_index)
+        return ShardRecord(
+            url=self.url,
+            shard_id=self.shard_id,
+            size_bytes=self.size_bytes,
+            pass_index=self.pass_index,
+            expected_samples=self.expected_samples,
+        )
+
+    @property
+    def never_readable(self) -> int:
+        """Samples that its writer counted and that a finished shard did not give."""
+        if self.state != "finished" or self.expected_samples is None:
+            return 0
+        return max(0, self.expected_samples - self.ordinal)
+
+    @property
+    def damage(self) -> str | None:
+        """Why a shard failed or ended before its time, for people; none: nothing is known to be wrong with it."""
+        short = f"{self.ordinal} of {self.expected_samples} samples" if self.never_readable else None
+        if self.note is None:
+            return f"truncated: {short}" if short else None
+        return f"{self.note} ({short})" if short else self.note
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CorpusProgress:
+    """What a labeler must know to see whether the corpus is finished."""
+
+    shards_finished: int
+    shards_failed: int
+    watched: int  # patterns that `shards watch` put there
+    drained: bool  # every shard known so far is finished and no label waits
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
