@@ -9,7 +9,13 @@ import pytest
 from caption_tars import pair, tar_bytes
 from fsspec.implementations.local import LocalFileSystem
 
-from xpm_stream.data.shard_urls import count_in_stats, expand_shard_urls, is_complete, look_at_shard
+from xpm_stream.data.shard_urls import (
+    absolute_pattern,
+    count_in_stats,
+    expand_shard_urls,
+    is_complete,
+    look_at_shard,
+)
 from xpm_stream.data.shard_writing import CaptionSample, write_caption_shards
 from xpm_stream.errors import ShardError
 
@@ -166,3 +172,17 @@ def test_statistics_of_another_kind_are_named(folder: Path) -> None:
     with pytest.raises(ShardError, match=r"000_stats\.json is not img2dataset's statistics"):
         count_in_stats(look_at_shard(str(folder / "000.tar")))
     assert count_in_stats(look_at_shard(str(folder / "001.tar"))) is None
+
+
+def test_what_may_yet_come_is_no_error_but_a_mistake_still_is(folder: Path) -> None:
+    for pattern in (f"{folder}/none.tar", f"{folder}/none/*.tar", f"{folder}/none", f"{folder}/*.tgz"):
+        assert expand_shard_urls([pattern], may_be_missing=True) == []
+    with pytest.raises(ShardError, match="would run a command"):
+        expand_shard_urls(["pipe:cat x"], may_be_missing=True)
+
+
+def test_patterns_are_made_to_mean_the_same_in_every_folder(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(folder)
+    assert absolute_pattern("new/{00..09}-*.tar") == f"{folder}/new/{{00..09}}-*.tar"
+    for unchanged in ("/data/*.tar", "s3://bucket/*.tar", "simplecache::s3://bucket/a.tar"):
+        assert absolute_pattern(unchanged) == unchanged

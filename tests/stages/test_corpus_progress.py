@@ -35,6 +35,7 @@ def test_while_anything_is_left_the_corpus_is_not_finished(left: str) -> None:
 def test_failed_shards_do_not_hold_a_run_up_and_a_watched_corpus_never_finishes() -> None:
     assert corpus_finished(DataConfig(), _stats(shards_failed=1))
     assert not corpus_finished(DataConfig(watch=True), _stats(shards_finished=3))
+    assert not corpus_finished(DataConfig(), _stats(shards_finished=3, watched=1))
 
 
 def test_a_trainer_that_holds_all_labels_there_will_be_has_to_acknowledge() -> None:

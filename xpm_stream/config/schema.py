@@ -68,7 +68,10 @@ class DataConfig(Section):
     shards: list[str] = Field(default_factory=list, description="fsspec URLs; brace ranges {000..009} and globs")
     passes: Positive = Field(1, description="how often a finite corpus is streamed, each pass accounted on its own")
     watch: bool = Field(False, description="keep looking for new shards: the roles then never finish by themselves")
-    watch_interval_s: Seconds = Field(30.0, description="how often globs are looked at again for new shards")
+    watch_interval_s: Seconds = Field(
+        30.0,
+        description="how often to look for new shards; one without `_stats.json` must not change for half as long",
+    )
     base: BaseSetConfig | None = Field(None, description="training images with masks of the base classes")
     val: BaseSetConfig | None = Field(None, description="held-out images with masks of base and target classes")
     split: SplitConfig = SplitConfig()

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from datetime import datetime
+from functools import partial
 from typing import Any, Final
 
 import msgspec
@@ -41,11 +43,15 @@ class ShardFile(msgspec.Struct, frozen=True, kw_only=True):
         return ShardId(hashlib.blake2b(facts.encode("utf-8"), digest_size=8).hexdigest())
 
 
-def expand_shard_urls(patterns: Iterable[str]) -> list[ShardFile]:
+def expand_shard_urls(patterns: Iterable[str], *, may_be_missing: bool = False) -> list[ShardFile]:
     """Find the shards that patterns name: each an fsspec URL or path with brace ranges, a glob, or a folder.
 
     Of a glob or folder, files named like tars are taken, sorted by name; else the order is that of the patterns. A
     shard named twice is there once. Every call looks at the store anew.
+
+    Args:
+        patterns: what to look for.
+        may_be_missing: shards that are not there (yet) are no error.
 
     Raises:
         ShardError: a named shard or folder is missing, a glob finds no shard, braces do not match, a URL would run a
@@ -53,9 +59,26 @@ def expand_shard_urls(patterns: Iterable[str]) -> list[ShardFile]:
     """
     found: dict[str, ShardFile] = {}
     for pattern in patterns:
-        for shard in _expand(pattern):
+        for shard in _expand(pattern, may_be_missing=may_be_missing):
             found.setdefault(shard.url, shard)
     return list(found.values())
+
+
+def expand_braces(pattern: str) -> list[str]:
+    """Write the brace ranges of a pattern out.
+
+    Raises:
+        ShardError: its braces do not match.
+    """
+    try:
+        return list(braceexpand(pattern))
+    except ValueError as error:
+        raise ShardError(f"shard pattern {pattern!r}: {error}") from error
+
+
+def absolute_pattern(pattern: str) -> str:
+    """Return a pattern that means the same in every working folder: paths are made absolute, URLs are left."""
+    return pattern if "://" in pattern or "::" in pattern else os.path.abspath(os.path.expanduser(pattern))  # noqa: PTH100, PTH111
 
 
 def look_at_shard(url: str) -> ShardFile:
@@ -64,7 +87,7 @@ def look_at_shard(url: str) -> ShardFile:
     Raises:
         ShardError: it is missing, or the store cannot be read.
     """
-    return _expand_named([url])[0]
+    return _expand_named([url], may_be_missing=False)[0]
 
 
 def is_complete(shard: ShardFile, *, earlier: ShardFile | None) -> bool:
@@ -93,34 +116,34 @@ def count_in_stats(shard: ShardFile) -> int | None:
     return int(count)
 
 
-def _expand(pattern: str) -> list[ShardFile]:
-    try:
-        urls = list(braceexpand(pattern))
-    except ValueError as error:
-        raise ShardError(f"shard pattern {pattern!r}: {error}") from error
+def _expand(pattern: str, *, may_be_missing: bool) -> list[ShardFile]:
+    urls = expand_braces(pattern)
     globs = [url for url in urls if any(character in url for character in "*?[")]
     named = [url for url in urls if url not in set(globs)]
-    shards = _expand_named(named) if named else []
+    shards = _expand_named(named, may_be_missing=may_be_missing) if named else []
     for url in globs:
-        shards.extend(_expand_glob(url))
+        shards.extend(_expand_glob(url, may_be_missing=may_be_missing))
     return shards
 
 
-def _expand_named(urls: Sequence[str]) -> list[ShardFile]:
+def _expand_named(urls: Sequence[str], *, may_be_missing: bool) -> list[ShardFile]:
     filesystem, _ = _locate(urls[0])
     filesystem.invalidate_cache()
     with ThreadPoolExecutor(_PARALLEL_LOOKUPS) as pool:
-        return [shard for shards in pool.map(_look, urls) for shard in shards]
+        looks = pool.map(partial(_look, may_be_missing=may_be_missing), urls)
+        return [shard for shards in looks for shard in shards]
 
 
-def _look(url: str) -> list[ShardFile]:
+def _look(url: str, *, may_be_missing: bool) -> list[ShardFile]:
     filesystem, path = _locate(url)
     try:
         info = filesystem.info(path)
         if info["type"] == "directory":
-            return _expand_glob(f"{url.rstrip('/')}/*")
+            return _expand_glob(f"{url.rstrip('/')}/*", may_be_missing=may_be_missing)
         has_stats = _has_tar_name(path) and bool(filesystem.exists(_stats_path(path)))
     except FileNotFoundError as error:
+        if may_be_missing:
+            return []
         raise ShardError(f"shard {url} does not exist") from error
     except transport_errors() as error:
         raise ShardError(f"cannot look at shard {url}: {explain(error)}") from error
@@ -130,7 +153,7 @@ def _look(url: str) -> list[ShardFile]:
     return [_shard_file(url if "::" in url else str(filesystem.unstrip_protocol(path)), info, has_stats=has_stats)]
 
 
-def _expand_glob(url: str) -> list[ShardFile]:
+def _expand_glob(url: str, *, may_be_missing: bool) -> list[ShardFile]:
     if "::" in url:
         raise ShardError(f"{url}: globs and folders of chained URLs cannot be listed; name the shards, by brace ranges")
     filesystem, path = _locate(url)
@@ -139,6 +162,8 @@ def _expand_glob(url: str) -> list[ShardFile]:
         infos: dict[str, Any] = filesystem.glob(path, detail=True)
         shards = {name: info for name, info in infos.items() if info["type"] == "file" and _has_tar_name(name)}
         if not shards:
+            if may_be_missing:
+                return []
             raise ShardError(
                 f"no shard matches {url} ({len(infos)} other files do; shards end in {', '.join(COMPRESSIONS)})"
             )

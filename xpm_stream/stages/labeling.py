@@ -52,19 +52,19 @@ class Labeler:
         self._annotator = annotator
         self._metrics = role.metrics.labeler
         self._preparer = SamplePreparer(self._config.data, metrics=self._metrics)
-        self._registration = ShardRegistration(self._config.data, queue=queue)
 
     def run(self) -> None:
         """Work until nothing is left that could come, or until told to stop."""
-        while not self._role.stop.is_set():
-            self._role.watchdog.progress("looking for work")
-            self._registration.look()
-            if self._relabel() or self._label_next_shard():
-                continue
-            if corpus_finished(self._config.data, self._queue.stats()):
-                self._role.log.info("corpus finished")
-                return
-            self._role.stop.wait(_IDLE_S)
+        with ShardRegistration(self._config.data, queue=self._queue) as registration:
+            while not self._role.stop.is_set():
+                self._role.watchdog.progress("looking for work")
+                registration.check()
+                if self._relabel() or self._label_next_shard():
+                    continue
+                if corpus_finished(self._config.data, self._queue.corpus_progress()):
+                    self._role.log.info("corpus finished")
+                    return
+                self._role.stop.wait(_IDLE_S)
 
     # -- shards
 
