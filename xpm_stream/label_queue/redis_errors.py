@@ -62,6 +62,11 @@ _REFUSALS: Final = (
     _Answer(("called without any password",), "has no password set", "take the password out of redis.url", False),
 )
 _ABSENCES: Final = ("LOADING", "BUSY ", "MASTERDOWN", "CLUSTERDOWN", "TRYAGAIN", "UNBLOCKED")
+# Said where an address answers, but not as expected: a plain connection to a TLS port is cut or left without an answer.
+_TLS_HINTS: Final = {
+    "redis:": "; a port that speaks TLS needs rediss://",
+    "rediss:": "; a port without TLS needs redis://",
+}
 
 
 class TransientRefusal(QueueRefused):
@@ -88,6 +93,12 @@ def translated(error: Exception, *, where: str, doing: str) -> QueueError:
         return LeaseLost(text.removeprefix("LEASELOST").strip())
     if text.startswith("EPOCHFENCED"):
         return EpochFenced(text.removeprefix("EPOCHFENCED").strip())
+    if "CERTIFICATE_VERIFY_FAILED" in text:
+        reason = text.partition("CERTIFICATE_VERIFY_FAILED]")[2].partition(" (_ssl")[0].strip()
+        return QueueRefused(
+            f"{doing}: the certificate of Redis at {where} is not trusted ({reason}); name its authority's file in "
+            "redis.url (?ssl_ca_certs=/path/to/ca.pem), and the host as the certificate does"
+        )
     named = f"{type(error).__name__} {text}"
     for answer in _REFUSALS:
         if any(token in named for token in answer.tokens):
@@ -99,9 +110,15 @@ def translated(error: Exception, *, where: str, doing: str) -> QueueError:
         redis.exceptions.ConnectionError,
         redis.exceptions.TimeoutError,
         redis.exceptions.ClusterDownError,
+        redis.exceptions.ClusterError,  # the client followed a moving slot for as long as it is willing to
+        redis.exceptions.AskError,  # MOVED too
+        redis.exceptions.TryAgainError,
         redis.exceptions.RedisClusterException,
         OSError,
     )
     if isinstance(error, absent) or any(token in text for token in _ABSENCES):
-        return QueueUnavailable(f"{doing}: Redis at {where} cannot be reached ({text}); start it, or correct redis.url")
+        hint = "" if "refused" in text.lower() else _TLS_HINTS.get(where.partition("//")[0], "")
+        return QueueUnavailable(
+            f"{doing}: Redis at {where} cannot be reached ({text}); start it, or correct redis.url{hint}"
+        )
     return QueueRefused(f"{doing}: Redis at {where} answered: {text}")
