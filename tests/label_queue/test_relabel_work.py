@@ -25,7 +25,7 @@ def test_a_stale_label_goes_back_and_returns_with_a_newer_teacher(stale):
     assert (stats.unacked_labels, stats.relabels) == (1, 2)
     assert queue.audit(TrainedLedger()).totals() == {
         "samples": 3, "trained": 0, "queued": 1, "relabels": 2, "skipped": 0, "dead": 0,
-        "unsettled": 0, "ahead": 0, "missing": 0, "doubled": 0,
+        "unsettled": 0, "ahead": 0, "never_readable": 0, "missing": 0, "doubled": 0,
     }  # fmt: skip
     lease = queue.take_relabels("w", count=10)
     assert [one.message for one in lease.work] == [delivery.message for delivery in held[:2]]

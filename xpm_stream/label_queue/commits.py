@@ -44,6 +44,7 @@ def reject_arguments(shard: ShardRecord, reject: Reject) -> dict[str, Any]:
         "reason": reject.reason,
         "detail": bounded(reject.detail),
         "place": place_of(shard.url, reject.byte_offset),
+        "attempts": reject.attempts,
     }
 
 

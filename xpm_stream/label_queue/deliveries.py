@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Final, Literal
 
 from xpm_stream.errors import MessageError
 from xpm_stream.label_queue.shards import Reject, ShardRecord
 from xpm_stream.records import LabelMessage, SampleId
+
+# Handed out this often without an acknowledgement, a label may be what kills the trainers.
+SUSPECT_AFTER: Final = 3
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -21,6 +24,13 @@ class Delivery:
     deliveries: int  # how often it was handed out, this time included; grows with every restart of the trainer
     attempts: int  # how often a trainer reported that it failed (`fail`)
     relabels: int  # how often the sample has been relabelled
+    tried: int = 0  # how often it was tried alone (`try_alone`) and the trainer did not survive it
+    passed: int = 0  # the delivery at which it was tried alone and trained; 0: never
+
+    @property
+    def suspect(self) -> bool:
+        """Whether so many trainers died with it that it must be tried alone."""
+        return self.deliveries - self.passed >= SUSPECT_AFTER
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -45,6 +55,8 @@ class RelabelWork:
     message: LabelMessage | None  # the old label: image payload, words, key. None: read the sample from its shard
     relabels: int  # how often it will have been relabelled after this time
     reason: str
+    attempts: int = 0  # how often it was put off because its image could not be had
+    tried: int = 0  # how often it was leased alone, this time included, because its labelers kept dying
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

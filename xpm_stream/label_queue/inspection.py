@@ -205,8 +205,16 @@ class Inspection(QueueRole):
         return found
 
     def _relabel_samples(self) -> list[SampleId]:
-        names = self.edge.command("hkeys", self.keys.relabels, doing="listing relabel work")
-        return [sample for name in names if (sample := parse_sample(bytes(name))) is not None]
+        """Page by page: there may be millions after a checkpoint was lost."""
+        found: set[bytes] = set()
+        cursor = 0
+        while True:
+            cursor, page = self.edge.command(
+                "zscan", self.keys.relabel_queue, cursor=cursor, count=_PAGE, doing="listing relabel work"
+            )
+            found.update(bytes(name) for name, _ in page)
+            if not cursor:
+                return [sample for name in found if (sample := parse_sample(name)) is not None]
 
     def _places(self, snapshot: _Snapshot) -> Iterator[ShardPlaces]:
         """For each shard, where its samples are. Bitmaps are read last, and for few shards at a time."""

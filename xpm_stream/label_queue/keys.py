@@ -24,6 +24,7 @@ class Keys:
         "pending",
         "relabel_leases",
         "relabel_queue",
+        "relabel_troubles",
         "relabels",
         "shards",
         "watched",
@@ -43,6 +44,7 @@ class Keys:
         self.relabels = f"{{{namespace}}}:relabels"
         self.relabel_queue = f"{{{namespace}}}:relabel_queue"
         self.relabel_leases = f"{{{namespace}}}:relabel_leases"
+        self.relabel_troubles = f"{{{namespace}}}:relabel_troubles"
         self.watched = f"{{{namespace}}}:watched"
 
     def skipped_bits(self, shard_key: str) -> str:

@@ -6,6 +6,7 @@ import secrets
 import threading
 import time
 from collections.abc import Callable, Iterable, Sequence
+from dataclasses import replace
 from typing import Any
 
 import msgspec
@@ -74,6 +75,7 @@ class LabelerSide(QueueRole):
             cursor=row.cursor,
             ttl_s=ttl,
             takeovers=row.takeovers,
+            tried=row.tried,
         )
 
     def renew(self, lease: Lease) -> None:
@@ -96,6 +98,17 @@ class LabelerSide(QueueRole):
             LeaseLost: it has expired, or the shard is another's.
         """
         self._lease_script("fail_shard", lease, doing="failing a shard", reason=reason)
+
+    def try_sample(self, lease: Lease) -> Lease:
+        """Books that the sample at the lease's cursor is now tried alone, before it is read, and renews the lease.
+
+        A commit forgets it; if the labeler dies instead, the next lease's `tried` says so.
+
+        Raises:
+            LeaseLost: it has expired, or the shard is another's.
+        """
+        self._lease_script("try_sample", lease, doing="booking a trial", tried=lease.tried + 1)
+        return replace(lease, tried=lease.tried + 1)
 
     def retry_shards(self, shard_keys: Sequence[str] | None = None) -> int:
         """Puts failed shards (all, or those with these keys) back in the order. Returns how many."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import secrets
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, Final
 
 import msgspec
 
@@ -17,6 +17,8 @@ from xpm_stream.label_queue.role import QueueRole
 from xpm_stream.label_queue.shards import EncodedLabel, ShardRow
 from xpm_stream.records import LabelMessage, SampleId
 
+_SUSPECT_AFTER: Final = 2  # leases that ran out: two of them may be a coincidence, and cost nothing to find out
+
 
 class Relabeling(QueueRole):
     """Taking and committing relabel work; the trainer's `give_back` makes it."""
@@ -24,15 +26,22 @@ class Relabeling(QueueRole):
     def take_relabels(self, owner: str, *, count: int, ttl_s: float | None = None) -> RelabelLease | None:
         """Leases up to `count` samples that must be labelled again; none when there are none.
 
-        Labelers take these before new shards.
+        Labelers take these before new shards. A sample whose leases ran out again and again may kill its labelers: it
+        is leased alone, and booked as tried before the caller touches it (`RelabelWork.tried`).
         """
         ttl = self.config.lease_ttl_s if ttl_s is None else ttl_s
         lease_id = secrets.token_hex(8)
         keys = self.keys
         rows = self.edge.run(
             "take_relabels",
-            keys=[keys.relabels, keys.relabel_queue, keys.relabel_leases, keys.shards],
-            arguments={"owner": owner, "lease": lease_id, "ttl_ms": milliseconds(ttl), "count": count},
+            keys=[keys.relabels, keys.relabel_queue, keys.relabel_leases, keys.shards, keys.relabel_troubles],
+            arguments={
+                "owner": owner,
+                "lease": lease_id,
+                "ttl_ms": milliseconds(ttl),
+                "count": count,
+                "suspect_after": _SUSPECT_AFTER,
+            },
             doing="leasing relabel work",
         )
         if not rows:
@@ -46,10 +55,13 @@ class Relabeling(QueueRole):
         labels: Sequence[LabelMessage | EncodedLabel] = (),
         skips: Mapping[str, Sequence[SampleId]] | None = None,
         rejects: Sequence[RelabelReject] = (),
+        later: Sequence[SampleId] = (),
+        after_s: float = 0.0,
     ) -> int:
         """Moves relabelled samples back to the stream (or to the skipped or the dead), atomically.
 
-        Samples whose lease has expired meanwhile are another labeler's and are dropped, which harms nobody.
+        Samples whose lease has expired meanwhile are another labeler's and are dropped, which harms nobody. Those of
+        `later` could not be had now: they stay, free again in `after_s` seconds, with one more of their `attempts`.
         Returns how many were moved now; a repeat moves none.
 
         Raises:
@@ -74,8 +86,10 @@ class Relabeling(QueueRole):
                     "reason": reject.reason,
                     "detail": bounded(reject.detail),
                     "place": place_of(places.get(entry.sample, ""), reject.byte_offset),
+                    "attempts": reject.attempts,
                 }
             )
+        items += [{"kind": "later", "sample": sample, "after_ms": milliseconds(after_s)} for sample in later]
         named = [item["sample"] for item in items]
         if len(set(named)) != len(named) or not set(named) <= places.keys():
             raise ValueError("a relabel commit names each sample once, and only samples of its lease")
@@ -88,6 +102,7 @@ class Relabeling(QueueRole):
             keys.relabels,
             keys.relabel_queue,
             keys.relabel_leases,
+            keys.relabel_troubles,
             keys.counters,
             keys.dead,
             keys.shards,
@@ -95,7 +110,7 @@ class Relabeling(QueueRole):
         for item in items:
             sample: SampleId = item["sample"]
             item["shard"], item["ordinal"], item["sample"] = shard_key(sample), sample.ordinal, str(sample)
-            if item["kind"] != "label":
+            if item["kind"] in ("skip", "dead"):
                 bits = keys.skipped_bits if item["kind"] == "skip" else keys.dead_bits
                 names.append(bits(item["shard"]))
                 item["bits"] = len(names)  # Lua counts from 1
@@ -111,8 +126,8 @@ class Relabeling(QueueRole):
 
 
 def _relabel_work(row: Sequence[Any]) -> RelabelWork:
-    """One row of take_relabels.lua: sample, message, relabels, reason, row of the shard."""
-    name, data, relabels, reason, shard = row
+    """One row of take_relabels.lua: sample, message, relabels, reason, row of the shard, attempts, tried."""
+    name, data, relabels, reason, shard, attempts, tried = row
     sample = parse_sample(bytes(name))
     assert sample is not None, f"relabel work has a name we never wrote: {name!r}"
     message: LabelMessage | None = None
@@ -127,4 +142,6 @@ def _relabel_work(row: Sequence[Any]) -> RelabelWork:
         message=message,
         relabels=int(relabels),
         reason=bytes(reason).decode("utf-8"),
+        attempts=int(attempts),
+        tried=int(tried),
     )

@@ -72,6 +72,7 @@ class ShardRow(msgspec.Struct, frozen=True, kw_only=True):
     committed_lease: str | None = None  # the lease that made commit number `sequence`
     expires_ms: int | None = None
     takeovers: int = 0  # leases that ended without a commit since the cursor last moved
+    tried: int = 0  # how often the sample at the cursor was tried alone, without a commit
     finished_ms: int | None = None
     note: str | None = None  # why a shard ended early or failed
 
@@ -134,6 +135,7 @@ class Lease:
     cursor: Cursor  # where to go on reading
     ttl_s: float
     takeovers: int = 0  # earlier leases that ended at this very cursor without a commit: a hint at a poisonous sample
+    tried: int = 0  # how often the sample at the cursor was tried alone, without a commit
     finished: bool = False  # the shard is done; the lease is over
 
 
@@ -145,6 +147,7 @@ class Reject:
     reason: str  # short snake_case word of a bounded set (SampleError.reason)
     detail: str = ""  # the error's message
     byte_offset: int | None = None  # where the sample starts in the tar
+    attempts: int = 1  # how often it was tried
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

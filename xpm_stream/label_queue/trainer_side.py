@@ -222,7 +222,7 @@ class TrainerSide(QueueRole):
         """
         self._bury(delivery, reason=reason, detail=detail, allowed=1)
 
-    def _bury(self, delivery: Delivery, *, reason: str, detail: str, allowed: int) -> bool:
+    def _bury(self, delivery: Delivery, *, reason: str, detail: str, allowed: int, attempts: int | None = None) -> bool:
         keys = self.keys
         sample = delivery.sample
         key = "" if sample is None else shard_key(sample)
@@ -246,7 +246,7 @@ class TrainerSide(QueueRole):
                     "reason": reason,
                     "detail": detail[:2000],
                     "allowed": allowed,
-                    "attempt": delivery.attempts + 1,
+                    "attempt": delivery.attempts + 1 if attempts is None else attempts,
                 },
                 doing="burying a label",
             )
@@ -264,6 +264,8 @@ class _Fact(msgspec.Struct, array_like=True, gc=False):
     failures: int
     relabels: int
     size: int
+    tried: int
+    passed: int
 
 
 _FACTS: Final = msgspec.msgpack.Decoder(list[_Fact])
@@ -299,4 +301,6 @@ def _delivery(fact: _Fact, data: bytes) -> Delivery:
         deliveries=fact.deliveries,
         attempts=fact.failures,
         relabels=fact.relabels,
+        tried=fact.tried,
+        passed=fact.passed,
     )

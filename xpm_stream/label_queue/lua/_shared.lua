@@ -99,3 +99,15 @@ local function add_relabel(relabels, queue, counters, sample, record, now)
   add_count(counters, 'relabel_bytes', #(record.data or ''))
   return true
 end
+
+-- What the hash `failures` holds of a label: its reported failures under its id, how often it was tried alone without
+-- surviving under `tried:ID`, and at which delivery it was trained alone and survived under `passed:ID`.
+local function forget_failures(failures, ids)
+  if redis.call('HLEN', failures) == 0 then return end
+  for _, id in ipairs(ids) do redis.call('HDEL', failures, id, 'tried:' .. id, 'passed:' .. id) end
+end
+
+-- The trial of a suspect that is under way: `CONSUMER|ID` in the field `trial` of meta.
+local function consumer_name()
+  return integer(arguments.epoch) .. '.' .. arguments.name .. '.' .. arguments.consumer
+end

@@ -32,6 +32,6 @@ end
 if deleted > 0 then
   add_count(counters, 'bytes', -bytes)
   add_count(counters, 'acknowledged', deleted)
-  if redis.call('HLEN', failures) > 0 then redis.call('HDEL', failures, unpack(ids)) end
+  forget_failures(failures, ids)
 end
 return deleted

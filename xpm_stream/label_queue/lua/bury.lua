@@ -20,7 +20,7 @@ redis.call('XADD', dead, '*', 's', sample, 'm', message, 'r', fields.r or 0, 're
   'detail', arguments.detail, 'place', labels .. '@' .. id, 'side', 'trainer', 'attempts', attempts)
 redis.call('XACK', labels, arguments.group, id)
 redis.call('XDEL', labels, id)
-redis.call('HDEL', failures, id)
+forget_failures(failures, {id})
 add_count(counters, 'bytes', -#message)
 add_count(counters, 'dead.' .. arguments.reason, 1)
 redis.call('HINCRBY', meta, 'moves', 1)

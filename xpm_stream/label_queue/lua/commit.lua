@@ -2,7 +2,7 @@
 -- ARGV[2]: the messages of the labels
 -- KEYS: shards, leases, labels, counters, dead, skipped_bits of the shard, dead_bits of the shard
 -- arguments: shard, lease, token, sequence, start, ordinal, byte_offset, finished, note?, ttl_ms,
---   labels = [sample], sizes = [bytes], skips = [[reason, [ordinal]]], rejects = [{ordinal, sample, reason, detail, place}]
+--   labels = [sample], sizes = [bytes], skips = [[reason, [ordinal]]], rejects = [{ordinal, sample, reason, detail, place, attempts}]
 local shards, leases, labels, counters, dead = KEYS[1], KEYS[2], KEYS[3], KEYS[4], KEYS[5]
 local skipped_bits, dead_bits = KEYS[6], KEYS[7]
 local now = now_ms()
@@ -35,7 +35,7 @@ for _, skip in ipairs(arguments.skips) do
 end
 for _, reject in ipairs(arguments.rejects) do
   redis.call('XADD', dead, '*', 's', reject.sample, 'reason', reject.reason, 'detail', reject.detail,
-    'place', reject.place, 'side', 'labeler', 'attempts', 1)
+    'place', reject.place, 'side', 'labeler', 'attempts', reject.attempts)
   redis.call('SETBIT', dead_bits, integer(reject.ordinal), 1)
   count_reason(row, 'dead', reject.reason, 1)
   add_count(counters, 'dead.' .. reject.reason, 1)
@@ -44,7 +44,7 @@ end
 row.ordinal, row.byte_offset = arguments.ordinal, arguments.byte_offset
 row.sequence, row.committed_lease = arguments.sequence + 1, arguments.lease
 row.labels = (row.labels or 0) + #arguments.labels
-row.takeovers = nil
+row.takeovers, row.tried = nil, nil
 if arguments.note then row.note = arguments.note end
 if arguments.finished then
   row.state, row.owner, row.lease, row.expires_ms, row.finished_ms = 'finished', nil, nil, nil, now

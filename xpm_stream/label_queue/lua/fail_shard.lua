@@ -8,6 +8,7 @@ local lost = lease_error(row, now_ms())
 if lost then return lost end
 row.state, row.owner, row.lease, row.expires_ms = 'failed', nil, nil, nil
 row.note = arguments.reason
+row.takeovers, row.tried = nil, nil  -- a retry begins anew
 save_row(shards, arguments.shard, row)
 redis.call('ZREM', leases, arguments.shard)
 redis.call('ZADD', failed, row.order, arguments.shard)

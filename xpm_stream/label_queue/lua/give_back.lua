@@ -17,7 +17,7 @@ for _, id in ipairs(arguments.ids) do
       add_relabel(relabels, queue, counters, fields.s, record, now)
       redis.call('XACK', labels, arguments.group, id)
       redis.call('XDEL', labels, id)
-      redis.call('HDEL', failures, id)
+      forget_failures(failures, {id})
       add_count(counters, 'bytes', -#fields.m)
       add_count(counters, 'given_back', 1)
       moved = moved + 1

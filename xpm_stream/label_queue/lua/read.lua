@@ -1,7 +1,7 @@
 -- Hands out labels: what older epochs left pending, then new ones. Never waits.
 -- Returns [entries pending with this consumer, last id handed out (when nothing was found), facts, messages]: facts is
--- msgpack, for each label [id, sample ('' when it names none), deliveries, failures, relabels, bytes of the message];
--- messages is all messages, one behind the other.
+-- msgpack, for each label [id, sample ('' when it names none), deliveries, failures, relabels, bytes of the message, how
+-- often tried alone, delivery at which it passed alone]; messages is all messages, one behind the other.
 -- KEYS: labels, meta, failures
 -- arguments: group, epoch, name, consumer, count, older_only, after? (then only what is pending with this consumer
 --   behind this id)
@@ -11,7 +11,7 @@ if fenced then return fenced end
 
 local group = arguments.group
 local ours = integer(arguments.epoch) .. '.' .. arguments.name .. '.'
-local consumer = ours .. arguments.consumer
+local consumer = consumer_name()
 local facts, messages, found = {}, {}, 0
 
 local function add(entry, deliveries)
@@ -25,7 +25,7 @@ local function add(entry, deliveries)
   end
   if not string.find(sample, '^%d+:[%w_.-]+:%d+$') then sample = '' end
   found = found + 1
-  facts[found] = {entry[1], sample, deliveries, 0, relabels, #message}
+  facts[found] = {entry[1], sample, deliveries, 0, relabels, #message, 0, 0}
   messages[found] = message
 end
 
@@ -66,7 +66,10 @@ else
 end
 
 if found > 0 and redis.call('HLEN', failures) > 0 then
-  for _, fact in ipairs(facts) do fact[4] = tonumber(redis.call('HGET', failures, fact[1]) or 0) end
+  for _, fact in ipairs(facts) do
+    local counts = redis.call('HMGET', failures, fact[1], 'tried:' .. fact[1], 'passed:' .. fact[1])
+    fact[4], fact[7], fact[8] = tonumber(counts[1] or 0), tonumber(counts[2] or 0), tonumber(counts[3] or 0)
+  end
 end
 local last = ''
 if found == 0 then
