@@ -57,7 +57,7 @@ def version_of(binary: Path) -> tuple[int, ...]:
 
 
 def has_tls(binary: Path) -> bool:
-    """Whether a server is built with TLS. Without a certificate it does not start, and says something else if it is not."""
+    """Whether a server is built with TLS: without a certificate neither starts, but they say different things."""
     settings = ["--port", "0", "--tls-port", "1", "--tls-cert-file", "/nowhere", "--tls-key-file", "/nowhere"]
     answer = subprocess.run([binary, *settings], capture_output=True, text=True, check=False, timeout=20)
     assert answer.returncode != 0, answer.stdout
