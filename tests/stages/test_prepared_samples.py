@@ -12,7 +12,7 @@ from PIL import Image
 
 from xpm_stream.config.schema import DataConfig
 from xpm_stream.data.images import fetch_image
-from xpm_stream.errors import SampleError, ShardError
+from xpm_stream.errors import DataError, SampleError, ShardError
 from xpm_stream.label_queue import Cursor, RelabelWork, ShardRecord
 from xpm_stream.monitoring.metrics import Metrics
 from xpm_stream.records import (
@@ -147,8 +147,8 @@ def test_a_sample_is_relabelled_from_its_old_label(shard: ShardRecord) -> None:
     np.testing.assert_array_equal(again.pixels, usable.pixels)
     Path(shard.url.removeprefix("file://")).unlink()
     gone = preparer.prepare_again(_work(shard, 0, message=old))
-    assert isinstance(gone, SampleError)
-    assert gone.reason == "image_unavailable"
+    assert isinstance(gone, DataError), "to be tried again: the store may come back"
+    assert not isinstance(gone, SampleError)
 
 
 @pytest.mark.parametrize(
@@ -161,10 +161,33 @@ def test_a_sample_whose_label_is_lost_is_read_from_its_shard_again(
     assert (again.reason if isinstance(again, SampleError) else "usable") == outcome
 
 
-def test_lost_labels_of_unknown_or_vanished_shards_have_a_reason(tmp_path: Path) -> None:
+def test_lost_labels_of_unknown_shards_have_a_reason_and_those_of_vanished_ones_wait(tmp_path: Path) -> None:
     unknown = _preparer().prepare_again(_work(None, 0))
     vanished = ShardRecord(url=f"file://{tmp_path}/none.tar", shard_id=ShardId("n"), size_bytes=1)
     missing = _preparer().prepare_again(_work(vanished, 0))
     assert isinstance(unknown, SampleError)
-    assert isinstance(missing, SampleError)
-    assert (unknown.reason, missing.reason) == ("shard_unknown", "shard_unavailable")
+    assert unknown.reason == "shard_unknown"
+    assert isinstance(missing, ShardError)
+
+
+@pytest.mark.parametrize("name", ["s.tar", "s.tar.gz"])
+def test_a_sample_is_passed_over_by_the_headers_to_where_reading_it_would_lead(tmp_path: Path, name: str) -> None:
+    shard = _write(tmp_path / name, MEMBERS)
+    *samples, end = _preparer().prepare(shard, cursor=Cursor())
+    for before, sample in zip([Cursor(), *(one.cursor for one in samples)], samples, strict=False):
+        passed = _preparer().pass_over(shard, cursor=before)
+        assert isinstance(passed, PreparedSample)
+        assert (passed.cursor, passed.offset) == (sample.cursor, before.byte_offset)
+        assert isinstance(passed.outcome, SampleError)
+        assert passed.outcome.reason == "kills_labeler"
+    assert _preparer().pass_over(shard, cursor=end.cursor) == end
+
+
+def test_a_sample_cut_off_is_passed_over_with_the_damage_of_its_shard(tmp_path: Path, shard: ShardRecord) -> None:
+    *_, last, _ = _preparer().prepare(shard, cursor=Cursor())
+    assert isinstance(last, PreparedSample)
+    whole = (tmp_path / "s.tar").read_bytes()
+    (tmp_path / "s.tar").write_bytes(whole[: last.offset + 600])
+    end = _preparer().pass_over(shard, cursor=Cursor(last.ordinal, last.offset))
+    assert isinstance(end, ShardEnd)
+    assert (end.ordinal, (end.damage or "").partition(":")[0]) == (3, "truncated")

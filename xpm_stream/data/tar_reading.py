@@ -97,6 +97,27 @@ def read_samples(
             yield sample.finish(next_offset=tar.offset)
 
 
+def sample_offsets(shard_url: str, *, start_offset: int = 0) -> Iterator[int]:
+    """Yield where each sample starts, and then where the last one ends, by the tar's headers: no file of it is read.
+
+    Raises:
+        ShardError: the shard is missing or cannot be read; TarDamageError where it is damaged.
+    """
+    with open_tar(shard_url) as stream:
+        tar = TarReader(stream, start_offset=start_offset)
+        key, seen = "", set[str]()
+        for member in tar:
+            place = _split_name(member)
+            if place is None:
+                continue
+            if place[0] != key or place[1] in seen:
+                yield member.offset
+                key, seen = place[0], set()
+            if place[1] in (*IMAGE_EXTENSIONS, "txt", "json"):
+                seen.add(place[1])
+        yield tar.offset
+
+
 @dataclass(slots=True, kw_only=True)
 class _Assembly:
     """A sample while its members come in."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import closing
 from functools import partial
 from typing import Final
 
@@ -18,6 +19,7 @@ from xpm_stream.label_queue import (
     Reject,
     RelabelLease,
     RelabelReject,
+    RelabelWork,
 )
 from xpm_stream.records import LabelMessage, SampleId
 from xpm_stream.stages.annotator import Annotator
@@ -27,6 +29,8 @@ from xpm_stream.stages.process import Role, open_queue, role_process
 from xpm_stream.stages.shard_registration import ShardRegistration, corpus_finished
 
 _IDLE_S: Final = 0.5  # between two looks for work
+_DEPTH: Final = 2  # batches that the shard reader is ahead
+_RELABEL_AFTER_S: Final = 5.0  # an image whose store did not answer
 _MOST_SAMPLES_PER_COMMIT: Final = 64  # unusable samples cost little: do not wait for a full batch of usable ones
 
 
@@ -83,19 +87,12 @@ class Labeler:
         return True
 
     def _label_shard(self, lease: Lease) -> None:
-        produce = partial(self._preparer.prepare, lease.shard, cursor=lease.cursor)
-        depth = 2 * self._config.labeler.batch_images
-        # A shard that was given up at this very place before may hold a sample that kills its labeler: go one by one,
-        # so that the samples around it get through.
-        usable = 1 if lease.takeovers > 1 else self._config.labeler.batch_images
         try:
-            with Prefetched(produce, depth=depth, name="shard reader") as prepared:
-                for batch in batched_for_commit(self._timed(prepared), usable=usable, most=_MOST_SAMPLES_PER_COMMIT):
-                    if not self._wait_for_capacity(lease):
-                        break
-                    lease = self._commit(lease, batch)
-                    if lease.finished or self._role.stop.is_set():
-                        break
+            # A shard that was given up at this very place before may hold a sample that kills its labeler.
+            if lease.takeovers > 1 or lease.tried:
+                lease = self._one_by_one(lease)
+            if not lease.finished and not self._role.stop.is_set():
+                lease = self._in_batches(lease)
         except ShardError as error:
             self._role.metrics.count_error(error)
             self._role.log.error("shard failed", url=lease.shard.url, reason=str(error))
@@ -107,7 +104,48 @@ class Labeler:
         else:
             self._queue.release(lease)
 
-    def _commit(self, lease: Lease, batch: Sequence[Prepared]) -> Lease:
+    def _in_batches(self, lease: Lease) -> Lease:
+        produce = partial(self._preparer.prepare, lease.shard, cursor=lease.cursor)
+        usable = self._config.labeler.batch_images
+        watchdog = self._role.watchdog
+        with Prefetched(produce, depth=_DEPTH * usable, name="shard reader", watchdog=watchdog) as prepared:
+            for batch in batched_for_commit(self._timed(prepared), usable=usable, most=_MOST_SAMPLES_PER_COMMIT):
+                if not self._wait_for_capacity(lease):
+                    break
+                lease = self._commit(lease, batch)
+                if lease.finished or self._role.stop.is_set():
+                    break
+        return lease
+
+    def _one_by_one(self, lease: Lease) -> Lease:
+        """Get past what a labeler that died may have had in hand: read, decode, label and commit each sample alone.
+
+        Each is booked in Redis before it is read. One that `queue.max_attempts` labelers died of is passed over.
+
+        Raises:
+            ShardError: even passing over it kills.
+        """
+        most = self._config.queue.max_attempts
+        behind = lease.cursor.ordinal + _MOST_SAMPLES_PER_COMMIT + _DEPTH * self._config.labeler.batch_images + 1
+        self._role.log.warning("one by one", url=lease.shard.url, ordinal=lease.cursor.ordinal, tried=lease.tried)
+        # Not in a thread of its own: that would read ahead of what is booked.
+        with closing(self._preparer.prepare(lease.shard, cursor=lease.cursor)) as prepared:
+            while not lease.finished and lease.cursor.ordinal < behind:
+                if self._role.stop.is_set() or not self._wait_for_capacity(lease):
+                    break
+                self._role.watchdog.progress(f"sample {lease.cursor.ordinal} of {lease.shard.url}, alone")
+                tried = lease.tried
+                if tried > most:
+                    raise ShardError(f"{tried} labelers died at sample {lease.cursor.ordinal}, or passing over it")
+                lease = self._queue.try_sample(lease)
+                if tried == most:
+                    return self._commit(
+                        lease, [self._preparer.pass_over(lease.shard, cursor=lease.cursor)], tried=tried
+                    )
+                lease = self._commit(lease, [next(prepared)])
+        return lease
+
+    def _commit(self, lease: Lease, batch: Sequence[Prepared], *, tried: int = 1) -> Lease:
         samples = [item for item in batch if isinstance(item, PreparedSample)]
         labels = self._annotator.annotate(
             [(lease.shard.sample(s.ordinal), s.outcome) for s in samples if isinstance(s.outcome, Usable)]
@@ -118,7 +156,13 @@ class Labeler:
             if isinstance(sample.outcome, str):
                 skips.setdefault(sample.outcome, []).append(sample.ordinal)
         rejects = [
-            Reject(ordinal=s.ordinal, reason=s.outcome.reason, detail=str(s.outcome), byte_offset=s.offset)
+            Reject(
+                ordinal=s.ordinal,
+                reason=s.outcome.reason,
+                detail=str(s.outcome),
+                byte_offset=s.offset,
+                attempts=tried,
+            )
             for s in samples
             if isinstance(s.outcome, SampleError)
         ]
@@ -182,19 +226,40 @@ class Labeler:
     def _relabel_leased(self, lease: RelabelLease) -> None:
         usable: list[tuple[SampleId, Usable]] = []
         rejects: list[RelabelReject] = []
+        later: list[SampleId] = []
         for work in lease.work:
-            outcome = self._preparer.prepare_again(work)
+            outcome = self._prepare_again(work)
             if isinstance(outcome, Usable):
                 usable.append((work.sample, outcome))
+            elif isinstance(outcome, Reject):
+                rejects.append(RelabelReject(sample=work.sample, reject=outcome))
             else:
-                reject = Reject(ordinal=work.sample.ordinal, reason=outcome.reason, detail=str(outcome))
-                rejects.append(RelabelReject(sample=work.sample, reject=reject))
+                later.append(work.sample)
         labels = self._annotator.annotate(usable)
         crash_points.reach("labeler.after_relabel_label")
-        self._queue.commit_relabels(lease, labels=labels, rejects=rejects)
+        self._queue.commit_relabels(lease, labels=labels, rejects=rejects, later=later, after_s=_RELABEL_AFTER_S)
         crash_points.reach("labeler.after_relabel_commit")
         self._metrics.samples_relabelled.inc(len(labels))
         self._count(labels, {}, [item.reject for item in rejects])
+
+    def _prepare_again(self, work: RelabelWork) -> Usable | Reject | None:
+        """Make a sample ready to be labelled again; a reject where that is hopeless, none where it is to be put off."""
+        most, ordinal = self._config.queue.max_attempts, work.sample.ordinal
+        if work.tried > most:
+            detail = f"{most} labelers died while they labelled sample {work.sample} again, alone"
+            return Reject(ordinal=ordinal, reason="kills_labeler", detail=detail, attempts=most)
+        self._role.watchdog.progress(f"preparing sample {work.sample} again")
+        outcome = self._preparer.prepare_again(work)
+        if isinstance(outcome, Usable):
+            return outcome
+        if isinstance(outcome, SampleError):
+            return Reject(ordinal=ordinal, reason=outcome.reason, detail=str(outcome))
+        self._role.metrics.count_error(outcome)
+        if work.attempts + 1 < most:
+            self._role.log.warning("put off", sample=str(work.sample), reason=str(outcome), attempt=work.attempts + 1)
+            return None
+        reason = "shard_unavailable" if work.message is None else "image_unavailable"
+        return Reject(ordinal=ordinal, reason=reason, detail=str(outcome), attempts=most)
 
     # -- counting
 

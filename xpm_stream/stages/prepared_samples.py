@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Generator
 from dataclasses import dataclass
+from itertools import islice
 from typing import Final, Literal
 
 import numpy as np
@@ -11,7 +12,8 @@ import numpy.typing as npt
 
 from xpm_stream.config.schema import DataConfig
 from xpm_stream.data.images import ImageFetcher, decode_image
-from xpm_stream.data.tar_reading import ShardDamage, TarSample, read_samples
+from xpm_stream.data.tar_reading import ShardDamage, TarSample, read_samples, sample_offsets
+from xpm_stream.data.tar_stream import TarDamageError
 from xpm_stream.errors import DataError, SampleError, ShardError
 from xpm_stream.label_queue import Cursor, RelabelWork, ShardRecord
 from xpm_stream.monitoring.metric_table import LabelerMetrics
@@ -76,7 +78,7 @@ class SamplePreparer:
         self._fetcher = ImageFetcher(max_bytes=config.max_image_bytes)
         self._seen_words: set[str] = set()
 
-    def prepare(self, shard: ShardRecord, *, cursor: Cursor) -> Iterator[Prepared]:
+    def prepare(self, shard: ShardRecord, *, cursor: Cursor) -> Generator[Prepared]:
         """Yield the samples of a shard from `cursor` on, then its end.
 
         Raises:
@@ -98,8 +100,30 @@ class SamplePreparer:
             )
         yield ShardEnd(ordinal=ordinal, offset=offset, damage=None)
 
-    def prepare_again(self, work: RelabelWork) -> Usable | SampleError:
-        """Prepare a sample that has to be labelled again: its words and image are in its old label."""
+    def pass_over(self, shard: ShardRecord, *, cursor: Cursor) -> Prepared:
+        """Reject the sample at `cursor` without reading it: those who read it died. Its end is found by the headers.
+
+        Raises:
+            ShardError: the shard cannot be opened at all.
+        """
+        offsets = sample_offsets(shard.url, start_offset=cursor.byte_offset)
+        try:
+            start, stop = next(offsets), next(offsets, None)
+        except TarDamageError as damage:
+            what = f"{damage.reason}: {damage}"
+            return ShardEnd(ordinal=cursor.ordinal, offset=cursor.byte_offset, damage=what)
+        if stop is None:
+            return ShardEnd(ordinal=cursor.ordinal, offset=start, damage=None)
+        killer = SampleError(
+            f"each labeler that tried sample {cursor.ordinal} alone died of it", reason="kills_labeler"
+        )
+        return PreparedSample(ordinal=cursor.ordinal, offset=start, next_offset=stop, outcome=killer)
+
+    def prepare_again(self, work: RelabelWork) -> Usable | SampleError | DataError:
+        """Prepare a sample that has to be labelled again: its words and image are in its old label.
+
+        A DataError that is no SampleError says that its store does not give it now, and may later.
+        """
         old = work.message
         if old is None:
             return self._from_shard(work)
@@ -108,23 +132,30 @@ class SamplePreparer:
         except SampleError as error:
             return error
         except DataError as error:
-            return SampleError(str(error), reason="image_unavailable")
+            return error
         return Usable(pixels, old.words, [], old.image, old.key, previous=old.annotation)
 
-    def _from_shard(self, work: RelabelWork) -> Usable | SampleError:
+    def _from_shard(self, work: RelabelWork) -> Usable | SampleError | DataError:
         """Read a sample whose label is lost from its shard again; its place is known by its ordinal only."""
         if work.shard is None:
             return SampleError(f"the shard of sample {work.sample} is unknown", reason="shard_unknown")
-        start = Cursor(0, 0)
+        gone = SampleError(f"sample {work.sample} is not in {work.shard.url} any more", reason="sample_gone")
+        ordinal = work.sample.ordinal
         try:
-            for item in self.prepare(work.shard, cursor=start):
-                if isinstance(item, PreparedSample) and item.ordinal == work.sample.ordinal:
-                    if isinstance(item.outcome, str):
-                        return SampleError(f"sample {work.sample} has nothing to label", reason=item.outcome)
-                    return item.outcome
+            # Those before it are not read: one of them may be what killed a labeler.
+            offset = next(islice(sample_offsets(work.shard.url), ordinal, None), None)
+            if offset is None:
+                return gone
+            item = next(self.prepare(work.shard, cursor=Cursor(ordinal, offset)))
+        except TarDamageError:
+            return gone
         except DataError as error:
-            return SampleError(str(error), reason="shard_unavailable")
-        return SampleError(f"sample {work.sample} is not in {work.shard.url} any more", reason="sample_gone")
+            return error
+        if not isinstance(item, PreparedSample):
+            return gone
+        if isinstance(item.outcome, str):
+            return SampleError(f"sample {work.sample} has nothing to label", reason=item.outcome)
+        return item.outcome
 
     def _outcome(self, sample: TarSample, *, url: str) -> Usable | SkipReason | SampleError:
         if sample.problem is not None:
