@@ -23,6 +23,7 @@ from xpm_stream.records import ImagePayload, LabelMessage
 from xpm_stream.stages.base_feed import BaseFeed
 from xpm_stream.stages.process import Role
 from xpm_stream.stages.sample_claims import SampleClaims
+from xpm_stream.stages.suspects import Suspects
 
 _READ_BLOCK_MS: Final = 500
 _FEW_AFTER_S: Final = 30.0  # no label came for this long: train the few that wait
@@ -54,6 +55,8 @@ class TrainingItem:
 class Starved:
     """No label came for a while; the trainer may want to checkpoint, or to end."""
 
+    checkpoint: bool = False  # labels that were hard to get through are trained: make that durable now
+
 
 class LabelFeed:
     """Endless training items; a Starved whenever the queue has nothing to give."""
@@ -67,6 +70,7 @@ class LabelFeed:
         base_feed: BaseFeed | None,
         claims: SampleClaims,
         epoch: int,
+        rank: int = 0,
     ) -> None:
         self._role = role
         self._config: RunConfig = role.config
@@ -75,8 +79,10 @@ class LabelFeed:
         self._base_feed = base_feed
         self._claims = claims
         self._epoch = epoch
+        self._rank = rank
         self._fetcher = ImageFetcher(max_bytes=self._config.data.max_image_bytes)
         self._number = 0
+        self._suspects = Suspects(role, queue=queue)
         self._retries: list[tuple[float, Delivery]] = []  # due (monotonic seconds), what failed
         self._duplicates: deque[Delivery] = deque()  # appended here, taken by the trainer's thread
 
@@ -88,27 +94,64 @@ class LabelFeed:
         with ThreadPoolExecutor(_DECODERS, thread_name_prefix="decode") as pool:
             while True:
                 room = wanted - len(waiting)
+                self._role.watchdog.progress("reading labels")
                 deliveries = self._due_retries(room) or self._queue.read(
                     self._role.name, count=room, block_ms=_READ_BLOCK_MS
                 )
                 if deliveries:
                     crash_points.reach("trainer.after_read")
-                self._role.watchdog.progress("waiting for labels")
-                waiting += [item for item in pool.map(self._admit, deliveries) if item is not None]
+                ordinary = self._suspects.set_aside(deliveries)
+                self._role.watchdog.progress(f"fetching and decoding the images of {len(ordinary)} labels")
+                waiting += [item for item in pool.map(self._admit, ordinary) if item is not None]
                 if deliveries:
                     last_came = time.monotonic()
                 # More than asked for may come: deliveries that an earlier, cut connection had swallowed.
                 while len(waiting) >= wanted:
                     yield self.collate(waiting[:wanted])
                     del waiting[:wanted]
+                # Older labels come first: without a suspect among these, all suspects there are have come.
+                if self._suspects and len(ordinary) == len(deliveries):
+                    yield from self._try_suspects(set_apart=len(waiting))
                 if waiting and not deliveries and self._train_few(last_came):
                     yield self.collate(waiting)
                     waiting = []
                 elif not deliveries:
                     yield Starved()
 
+    def _try_suspects(self, *, set_apart: int) -> Iterator[TrainingItem | Starved]:
+        """Train suspects one at a time, with nothing else of this rank in training; `set_apart` labels only wait."""
+        while self._suspects:
+            yield from self._until_trained(set_apart)
+            delivery = self._suspects.take()
+            if delivery is None:
+                return  # another rank tries one: go on with ordinary labels meanwhile
+            yield from self._try_one(delivery, set_apart)
+            if self._suspects.want_checkpoint():
+                yield Starved(checkpoint=True)
+
+    def _try_one(self, delivery: Delivery, set_apart: int) -> Iterator[TrainingItem | Starved]:
+        self._role.watchdog.progress(f"decoding the image of suspect {delivery.sample}")
+        admitted = self._admit(delivery)
+        if admitted is not None:
+            try:
+                yield self.collate([admitted])
+                yield from self._until_trained(set_apart)
+            except GeneratorExit:
+                # Told to stop: nobody died of it. After an error nothing is said, so that the trial counts.
+                if self._role.stop.is_set():
+                    self._suspects.survived(delivery, trained=self._claims.in_flight() <= set_apart)
+                raise
+        self._suspects.survived(delivery, trained=admitted is not None)
+
+    def _until_trained(self, set_apart: int) -> Iterator[Starved]:
+        # The reader takes each Starved after the item before it: no need to wait here.
+        while self._claims.in_flight() > set_apart:
+            yield Starved()
+
     def take_duplicates(self) -> list[Delivery]:
         """Return labels of samples already trained or claimed; they are acknowledged with the next checkpoint."""
+        # Taken by the trainer's thread with each item: where it hangs next is in training.
+        self._role.watchdog.progress("training")
         return [self._duplicates.popleft() for _ in range(len(self._duplicates))]
 
     def collate(self, admitted: Sequence[Admitted]) -> TrainingItem:
@@ -118,7 +161,7 @@ class LabelFeed:
 
     def recollate(self, admitted: Sequence[Admitted], *, base: list[BaseImage]) -> TrainingItem:
         """Make a training item of given labels and base images (some labels of an earlier item turned out stale)."""
-        rng = np.random.default_rng([self._config.seed, self._epoch, self._number])
+        rng = np.random.default_rng([self._config.seed, self._epoch, self._number, self._rank])
         batch = self._method.collate([item.image for item in admitted], base, rng=rng)
         state = self._base_feed.state() if self._base_feed else {}
         self._number += 1
@@ -184,7 +227,7 @@ class LabelFeed:
         """Whether a small batch is right: nothing follows, or the labels it holds may be all the budget allows."""
         if time.monotonic() - last_came > _FEW_AFTER_S:
             return True
-        if self._retries:
+        if self._retries or self._suspects:
             return False
         stats = self._queue.stats()
         undelivered = stats.unacked_labels - stats.delivered_labels

@@ -37,6 +37,11 @@ class SampleClaims:
                 self._in_flight.remove(sample)
                 self._trained.add(sample)
 
+    def in_flight(self) -> int:
+        """Return how many samples are claimed, and neither trained nor let go."""
+        with self._lock:
+            return len(self._in_flight)
+
     def trained(self) -> TrainedLedger:
         """Return a copy of the trained ledger as it is now."""
         with self._lock:
