@@ -25,6 +25,13 @@ def print_audit(console: Console, report: AuditReport) -> None:
     table.add_section()
     table.add_row("all", "", *(f"{totals[name]:,}" for name in _COLUMNS), f"{totals['missing']:,}")
     console.print(table)
+    if totals["never_readable"]:
+        short = sum(1 for row in report.rows if row.never_readable)
+        console.print(
+            f"never readable: {totals['never_readable']:,} samples that the statistics of {short:,} shards count and "
+            "their tars do not hold: see `xpm-stream shards list`",
+            highlight=False,
+        )
     for problem in report.problems():
         console.print(f"[bold red]does not add up:[/] {problem}", highlight=False)
     if report.ok:

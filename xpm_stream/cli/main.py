@@ -9,7 +9,7 @@ import typer
 from rich.console import Console
 from rich.text import Text
 
-from xpm_stream.cli import corpora, lexicon, roles, runs
+from xpm_stream.cli import corpora, dead, lexicon, roles, runs, shards
 from xpm_stream.errors import XpmStreamError
 
 app = typer.Typer(
@@ -23,6 +23,8 @@ app = typer.Typer(
 runs.register(app)
 roles.register(app)
 corpora.register(app)
+shards.register(app)
+dead.register(app)
 lexicon.register(app)
 
 

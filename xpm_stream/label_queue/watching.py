@@ -25,4 +25,4 @@ class WatchedPatterns(QueueRole):
         """Each watched pattern with the Unix time since when; the oldest first."""
         found = self.edge.command("hgetall", self.keys.watched, doing="listing watched patterns")
         since = {bytes(pattern).decode("utf-8"): int(ms) / 1000 for pattern, ms in found.items()}
-        return dict(sorted(since.items(), key=lambda item: item[1]))
+        return dict(sorted(since.items(), key=lambda item: (item[1], item[0])))
