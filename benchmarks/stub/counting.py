@@ -10,6 +10,7 @@ over all ranks, so each rank's loss is scaled by their number.
 from __future__ import annotations
 
 import os
+import time
 from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
@@ -37,6 +38,7 @@ COUNTING_OPTIMISER: Final = {
     "warmup_steps": 0,
 }
 SAMPLES_VARIABLE: Final = "XPM_STUB_SAMPLES"  # how many samples the corpus has
+PACE_VARIABLE: Final = "XPM_STUB_PACE_MS"  # what labelling a batch, and a step, take beside; none: nothing
 _MASK: Final = bytes(98)  # a 28 x 28 RoI grid, the size of a real label
 
 
@@ -65,6 +67,7 @@ class Counting:
 
     def __init__(self, config: RunConfig, *, base_classes: Sequence[str]) -> None:
         self._tally = Tally(int(os.environ[SAMPLES_VARIABLE]))
+        self._pace_s = float(os.environ.get(PACE_VARIABLE, 0)) / 1000
 
     @property
     def network(self) -> nn.Module:
@@ -76,6 +79,7 @@ class Counting:
 
     def label(self, images: Sequence[CaptionImage]) -> list[Annotation]:
         """One box with a mask for each word, as large as a real label."""
+        time.sleep(self._pace_s)
         return [
             InstanceAnnotation(
                 instances=[
@@ -97,8 +101,12 @@ class Counting:
         """Read the samples' numbers from their pixels: [B] int64."""
         return torch.tensor([number_of(image.pixels) for image in labelled], dtype=torch.int64)
 
+    def note_words(self, words: Sequence[Sequence[str]]) -> None:
+        """A tally has no words."""
+
     def losses(self, batch: Batch) -> dict[str, Tensor]:
         """Minus the sum of the samples' weights: its gradient step adds one to each."""
+        time.sleep(self._pace_s)
         numbers: Tensor = batch.to(self._tally.trained.device)
         return {"count": -self._tally.trained[numbers].sum() * _number_of_ranks()}
 

@@ -81,6 +81,13 @@ class Method(Protocol):
         """Make a CPU batch: views drawn with `rng`, padded. Runs in a loader thread; either list may be empty."""
         ...
 
+    def note_words(self, words: Sequence[Sequence[str]]) -> None:
+        """Take note of the words of all samples of the coming step, a list for each sample.
+
+        Every rank of a trainer is told of all ranks' samples in the same order, so that vocabularies stay alike.
+        """
+        ...
+
     def losses(self, batch: Batch) -> dict[str, Tensor]:
         """Return the named scalar losses of one step, with their graph; their sum is minimised.
 

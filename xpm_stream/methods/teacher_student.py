@@ -97,6 +97,11 @@ class TeacherStudent(ABC):
             rng=rng,
         )
 
+    def note_words(self, words: Sequence[Sequence[str]]) -> None:
+        """Let the vocabulary grow by the words of the coming step."""
+        for of_sample in words:
+            self.vocabulary.add(of_sample)
+
     def losses(self, batch: Batch) -> dict[str, Tensor]:
         """One backbone pass for all images; L_GT on the base images, the method's losses on the caption images.
 

@@ -84,8 +84,6 @@ class Xpm(TeacherStudent):
 
     def caption_losses(self, features: Features, pseudo: Sequence[PseudoTruth]) -> dict[str, Tensor]:
         """L_X (Eq. 3, weighted by Eq. 7 with `weighting: robust`) and L_M (Eq. 6, or Eq. 5) at the boxes b_o."""
-        for target in pseudo:
-            self.vocabulary.add(target.words)
         boxes = [target.boxes_xyxy for target in pseudo]
         regions = self._engine.embed_regions(features, boxes)
         masks = self._engine.segment_regions(features, boxes)

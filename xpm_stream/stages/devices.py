@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+
 import numpy as np
 import torch
 
@@ -10,15 +12,20 @@ from xpm_stream.errors import ConfigError
 
 
 def choose_device(name: str, *, threads: int = 0) -> torch.device:
-    """Return the device called `name` (`auto`: the first CUDA device, else the CPU), and set torch's CPU threads.
+    """Return the device called `name` (`auto`: a CUDA device, else the CPU), and set torch's CPU threads.
+
+    `auto` and `cuda` are, under a launcher of several ranks, the CUDA device of this rank's number on its machine.
 
     Raises:
         ConfigError: there is no such device.
     """
     if threads:
         torch.set_num_threads(threads)
+    own = f"cuda:{os.environ.get('LOCAL_RANK', '0')}"
     if name == "auto":
-        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+        return torch.device(own if torch.cuda.is_available() else "cpu")
+    if name == "cuda":
+        name = own
     try:
         device = torch.device(name)
     except RuntimeError as error:
@@ -28,9 +35,9 @@ def choose_device(name: str, *, threads: int = 0) -> torch.device:
     return device
 
 
-def seed_torch(seed: int, *, epoch: int) -> None:
+def seed_torch(seed: int, *, epoch: int, rank: int = 0) -> None:
     """Seed torch's own draws: a fresh network's weights (epoch 0, the teacher's), the noise of Eq. 6 in each epoch."""
-    torch.manual_seed(int(np.random.SeedSequence([seed, epoch]).generate_state(1)[0]))
+    torch.manual_seed(int(np.random.SeedSequence([seed, epoch, rank]).generate_state(1)[0]))
 
 
 def autocast(device: torch.device, *, precision: Precision) -> torch.autocast:

@@ -16,6 +16,7 @@ from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from xpm_stream.config.schema import OptimiserConfig
 from xpm_stream.errors import CheckpointError, ConfigError, TrainingError
+from xpm_stream.stages.ranks import Ranks
 
 
 def learning_rate_factor(step: int, *, config: OptimiserConfig, total_steps: int) -> float:
@@ -32,8 +33,11 @@ def learning_rate_factor(step: int, *, config: OptimiserConfig, total_steps: int
 class Optimisation:
     """Everything between named losses and changed weights."""
 
-    def __init__(self, network: nn.Module, *, config: OptimiserConfig, total_steps: int) -> None:
+    def __init__(
+        self, network: nn.Module, *, config: OptimiserConfig, total_steps: int, ranks: Ranks | None = None
+    ) -> None:
         self._network = network
+        self._ranks = ranks or Ranks()
         self._config = config
         self._parameters = [p for p in network.parameters() if p.requires_grad]
         self._optimiser = _build_optimiser(self._parameters, config)
@@ -50,15 +54,25 @@ class Optimisation:
         """The learning rate of the next step."""
         return float(self._optimiser.param_groups[0]["lr"])
 
+    @property
+    def parameters(self) -> list[nn.Parameter]:
+        """What learns."""
+        return self._parameters
+
     def step(self, losses: Mapping[str, Tensor]) -> float:
-        """Minimise the sum of the losses by one step; return the gradient norm before clipping.
+        """Minimise the sum of the losses, in the mean over all ranks, by one step; return the norm before clipping.
+
+        Args:
+            losses: scalars with their graph; none where this rank has no batch while others have.
 
         Raises:
-            TrainingError: the gradient is not finite; the weights are unchanged.
+            TrainingError: the gradient is not finite, and the weights are unchanged; or another rank is gone.
         """
-        total = torch.stack([loss.float() for loss in losses.values()]).sum()
         self._optimiser.zero_grad(set_to_none=True)
-        total.backward()  # type: ignore[no-untyped-call]
+        if losses:
+            total = torch.stack([loss.float() for loss in losses.values()]).sum()
+            total.backward()  # type: ignore[no-untyped-call]
+        self._ranks.average_gradients(self._parameters)
         norm = float(nn.utils.clip_grad_norm_(self._parameters, self._config.clip_norm))
         if not math.isfinite(norm):
             shown = ", ".join(f"{name}={float(loss.detach()):.4g}" for name, loss in losses.items())

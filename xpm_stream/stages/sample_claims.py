@@ -37,6 +37,17 @@ class SampleClaims:
                 self._in_flight.remove(sample)
                 self._trained.add(sample)
 
+    def book_trained_elsewhere(self, samples: Iterable[SampleId]) -> None:
+        """Book what other ranks trained in the same step; a copy claimed here is found out when its turn comes."""
+        with self._lock:
+            for sample in samples:
+                self._trained.add(sample)
+
+    def trained_among(self, samples: Iterable[SampleId]) -> list[SampleId]:
+        """Return those that are trained."""
+        with self._lock:
+            return [sample for sample in samples if sample in self._trained]
+
     def in_flight(self) -> int:
         """Return how many samples are claimed, and neither trained nor let go."""
         with self._lock:

@@ -6,6 +6,7 @@ import time
 from collections.abc import Mapping, Sequence
 
 import torch
+from torch import nn
 
 from xpm_stream.config import RunConfig
 from xpm_stream.data.base_set import BaseSet
@@ -18,13 +19,14 @@ from xpm_stream.stages.devices import autocast, choose_device
 from xpm_stream.stages.model_cards import student_card
 from xpm_stream.stages.network_files import checkpoint_base_classes, load_network, network_files
 from xpm_stream.stages.optimisation import Optimisation
+from xpm_stream.stages.ranks import Ranks
 from xpm_stream.stages.training_state import TRAINING, TrainingState, decode_training_state
 
 
 class Student:
     """A network that learns."""
 
-    def __init__(self, config: RunConfig, *, files: Mapping[str, bytes], name: str) -> None:
+    def __init__(self, config: RunConfig, *, files: Mapping[str, bytes], name: str, ranks: Ranks) -> None:
         """Begin at a teacher's checkpoint, or go on from a resume checkpoint; `name` is its name in errors.
 
         Raises:
@@ -37,8 +39,10 @@ class Student:
         self.method.network.to(self._device).train()
         load_network(self.method, files, name=name)
         total_steps = config.trainer.schedule_steps or config.trainer.steps
-        self._optimisation = Optimisation(self.method.network, config=config.optimiser, total_steps=total_steps)
-        self.base_feed = _base_feed(config, self._base_classes)
+        self._optimisation = Optimisation(
+            self.method.network, config=config.optimiser, total_steps=total_steps, ranks=ranks
+        )
+        self.base_feed = _base_feed(config, self._base_classes, ranks=ranks)
         self.state = TrainingState()
         self.trained = TrainedLedger()
         if TRAINING in files:
@@ -52,11 +56,21 @@ class Student:
         """The learning rate of the next step."""
         return self._optimisation.learning_rate
 
-    def step(self, batch: Batch) -> tuple[dict[str, float], float, float]:
-        """Take one optimiser step; return the losses, the gradient norm, and the seconds it took."""
+    @property
+    def parameters(self) -> list[nn.Parameter]:
+        """What learns."""
+        return self._optimisation.parameters
+
+    def step(self, batch: Batch | None) -> tuple[dict[str, float], float, float]:
+        """Take one optimiser step; return the losses, the gradient norm, and the seconds it took.
+
+        Without a batch this rank only follows the others.
+        """
         started = time.monotonic()
-        with autocast(self._device, precision=self._config.trainer.precision):
-            losses = self.method.losses(batch)
+        losses: dict[str, torch.Tensor] = {}
+        if batch is not None:
+            with autocast(self._device, precision=self._config.trainer.precision):
+                losses = self.method.losses(batch)
         norm = self._optimisation.step(losses)
         self.state.step += 1
         return {name: float(loss.detach()) for name, loss in losses.items()}, norm, time.monotonic() - started
@@ -82,9 +96,10 @@ class Student:
         return network_files(self.method, config=self._config, base_classes=self._base_classes, weights=weights)
 
 
-def _base_feed(config: RunConfig, base_classes: Sequence[str]) -> BaseFeed | None:
+def _base_feed(config: RunConfig, base_classes: Sequence[str], *, ranks: Ranks) -> BaseFeed | None:
     """The base set beside the captions; none where steps take no base images."""
     if config.data.base is None or config.trainer.batch_base == 0:
         return None
     base_set = BaseSet.load(config.data.base, class_names=base_classes)
-    return BaseFeed(base_set, seed=config.seed + 1)  # another order than the teacher's
+    # Another order than the teacher's.
+    return BaseFeed(base_set, seed=config.seed + 1, rank=ranks.number, num_ranks=ranks.size)

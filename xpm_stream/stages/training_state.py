@@ -22,14 +22,19 @@ class TeacherTally(msgspec.Struct):
     instances_with_reliability: int = 0
     reliability_sum: float = 0.0
 
-    def add(self, message: LabelMessage) -> None:
-        """Count one trained label."""
-        self.samples += 1
-        for finding in message.annotation.findings():
-            self.instances += 1
-            if finding.reliability is not None:
-                self.instances_with_reliability += 1
-                self.reliability_sum += finding.reliability
+    @classmethod
+    def of(cls, message: LabelMessage) -> TeacherTally:
+        """Return the tally of one label."""
+        findings = message.annotation.findings()
+        reliabilities = [finding.reliability for finding in findings if finding.reliability is not None]
+        return cls(1, len(findings), len(reliabilities), sum(reliabilities))
+
+    def add(self, other: TeacherTally) -> None:
+        """Add another tally."""
+        self.samples += other.samples
+        self.instances += other.instances
+        self.instances_with_reliability += other.instances_with_reliability
+        self.reliability_sum += other.reliability_sum
 
 
 class TrainingState(msgspec.Struct, kw_only=True):
@@ -43,10 +48,10 @@ class TrainingState(msgspec.Struct, kw_only=True):
     by_teacher: dict[str, TeacherTally] = {}  # promotion number -> tally
     ledger: dict[str, Any] = {}  # TrainedLedger.to_dict()
 
-    def count(self, message: LabelMessage) -> None:
-        """Count one trained label."""
-        self.samples_trained += 1
-        self.by_teacher.setdefault(str(message.teacher.promotion), TeacherTally()).add(message)
+    def count(self, promotion: int, tally: TeacherTally) -> None:
+        """Count trained labels of a teacher."""
+        self.samples_trained += tally.samples
+        self.by_teacher.setdefault(str(promotion), TeacherTally()).add(tally)
 
     def encode(self, ledger: Mapping[str, Any]) -> bytes:
         """Return it as JSON, with the trained ledger of this moment."""
