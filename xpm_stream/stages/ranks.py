@@ -6,6 +6,7 @@ What ranks agree on travels as msgpack over gloo, gradients over NCCL where they
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import timedelta
@@ -14,6 +15,7 @@ from typing import Final, TypeVar
 import msgspec
 import torch
 from torch import Tensor, distributed, nn
+from torch.distributed.rendezvous import rendezvous
 
 from xpm_stream.errors import ConfigError, TrainingError
 
@@ -115,8 +117,8 @@ class Ranks:
             collective()
         except RuntimeError as error:  # gloo and NCCL say by it that a peer is gone or silent
             raise TrainingError(
-                f"rank {self.number} of {self.size} lost another rank of the trainer ({str(error).splitlines()[0]}): "
-                "see that rank's log; torchrun --max-restarts starts all again, from the last checkpoint"
+                f"rank {self.number} of {self.size} lost another rank of the trainer: see the other ranks' logs; "
+                f"torchrun --max-restarts starts all again, from the last checkpoint ({_said(error)})"
             ) from error
 
 
@@ -137,14 +139,31 @@ def joined_ranks(device: torch.device, *, timeout_s: float) -> Iterator[Ranks]:
         return
     backend = "cpu:gloo,cuda:nccl" if device.type == "cuda" else "gloo"
     try:
-        distributed.init_process_group(backend, timeout=timedelta(seconds=timeout_s))
+        _meet(backend, timeout=timedelta(seconds=timeout_s))
     except (RuntimeError, ValueError) as error:
         raise ConfigError(
-            f"the {size} ranks of the trainer cannot meet ({str(error).splitlines()[0]}): start them with torchrun"
+            f"the {size} ranks of the trainer cannot meet: start them with torchrun ({_said(error)})"
         ) from error
     yield Ranks(number=distributed.get_rank(), size=size)
     # Not after an error: the others may be in a collective, and would be waited for. The process ends anyway.
     distributed.destroy_process_group()
+
+
+def _meet(backend: str, *, timeout: timedelta) -> None:
+    """Form the process group at the address that the launcher's variables name."""
+    store, rank, size = next(rendezvous("env://", timeout=timeout))
+    if os.environ.get("LOCAL_WORLD_SIZE") == str(size):
+        # torchrun keeps one store over its restarts, in which the addresses of ranks that died would be found. Over
+        # several machines restart counts differ, and torchrun has to make a new store (docs/delivery.md says how).
+        store = distributed.PrefixStore(  # type: ignore[attr-defined]  # public, not in __all__
+            f"attempt-{os.environ.get('TORCHELASTIC_RESTART_COUNT', '0')}", store
+        )
+    distributed.init_process_group(backend, store=store, rank=rank, world_size=size, timeout=timeout)
+
+
+def _said(error: Exception) -> str:
+    """Return the first line of what torch said, without the places in its source."""
+    return re.sub(r"\[[^\]]*\.(cc|cpp):\d+\] ?", "", str(error).splitlines()[0])
 
 
 def _variable(name: str, default: int) -> int:
