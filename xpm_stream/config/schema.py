@@ -132,7 +132,7 @@ class TeacherConfig(Section):
 
     checkpoint: str | None = Field(None, description="start from this checkpoint instead of training one")
     steps: NonNegative = Field(90_000, description="optimiser steps on the base set")
-    batch_images: Positive = Field(8, description="base images a step")
+    batch_images: Positive = Field(8, description="base images a step, of each rank")
     threads: NonNegative = Field(0, description="CPU threads of torch (nothing else runs meanwhile); 0: its default")
     refresh: Literal["never", "on_promotion"] = Field(
         "on_promotion", description="`never`: the paper; labels always from the first teacher"
@@ -202,8 +202,8 @@ class TrainerConfig(Section):
         0, description="stop after this many steps; 0: when the corpus is finished, or never if it grows"
     )
     schedule_steps: NonNegative = Field(0, description="length of the learning-rate schedule; 0: trainer.steps")
-    batch_captions: Positive = Field(8, description="caption images a step")
-    batch_base: NonNegative = Field(8, description="base images a step")
+    batch_captions: Positive = Field(8, description="caption images a step, of each rank")
+    batch_base: NonNegative = Field(8, description="base images a step, of each rank")
     checkpoint_every_steps: Positive = Field(500, description="steps between checkpoints; labels are acknowledged then")
     keep_checkpoints: Annotated[int, Field(ge=2)] = Field(3, description="resume checkpoints kept")
     max_teacher_lag: NonNegative = Field(
@@ -238,7 +238,9 @@ class MetricsConfig(Section):
     enabled: bool = Field(True, description="whether processes open a port at all")
     host: str = Field("127.0.0.1", description="loopback unless configured")
     port: NonNegative = Field(
-        9300, description="first port: trainer, promoter, then labelers; 0: any free port, written to the run folder"
+        9300,
+        description="first port: trainer, promoter, then labelers; rank N of a trainer: 1000 + N above it; 0: any free "
+        "port, written to the run folder",
     )
 
 
