@@ -132,7 +132,7 @@ class TeacherConfig(Section):
 
     checkpoint: str | None = Field(None, description="start from this checkpoint instead of training one")
     steps: NonNegative = Field(90_000, description="optimiser steps on the base set")
-    batch_images: Positive = Field(8, description="base images a step, of each rank")
+    batch_images: Positive = Field(8, description="base images a step")
     threads: NonNegative = Field(0, description="CPU threads of torch (nothing else runs meanwhile); 0: its default")
     refresh: Literal["never", "on_promotion"] = Field(
         "on_promotion", description="`never`: the paper; labels always from the first teacher"
