@@ -117,7 +117,8 @@ def translated(error: Exception, *, where: str, doing: str) -> QueueError:
         OSError,
     )
     if isinstance(error, absent) or any(token in text for token in _ABSENCES):
-        hint = "" if "refused" in text.lower() else _TLS_HINTS.get(where.partition("//")[0], "")
+        answered = doing == "connecting" and "refused" not in text.lower()
+        hint = _TLS_HINTS.get(where.partition("//")[0], "") if answered else ""
         return QueueUnavailable(
             f"{doing}: Redis at {where} cannot be reached ({text}); start it, or correct redis.url{hint}"
         )

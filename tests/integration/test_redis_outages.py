@@ -1,0 +1,100 @@
+"""Redis cut off, silent, frozen, refusing or restored, in the middle of runs of real processes: each sample once."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+from cut_proxy import CutProxy
+from redis_servers import PASSWORD, RedisServer, newest_server
+from stub_runs import StubRun, make_stub_run
+
+OUTAGE_S = 30.0
+MakeStubRun = Callable[..., StubRun]
+
+
+@pytest.fixture
+def make_stub(tmp_path: Path) -> Iterator[MakeStubRun]:
+    runs: list[StubRun] = []
+
+    def make(name: str, **options: Any) -> StubRun:
+        runs.append(make_stub_run(tmp_path / name, **options))
+        return runs[-1]
+
+    yield make
+    for run in runs:
+        run.end()
+
+
+@pytest.fixture
+def make_server(tmp_path: Path) -> Iterator[Callable[[str], RedisServer]]:
+    servers: list[RedisServer] = []
+
+    def make(name: str) -> RedisServer:
+        servers.append(RedisServer(newest_server(), tmp_path / name / "redis"))
+        servers[-1].start()
+        return servers[-1]
+
+    yield make
+    for server in servers:
+        server.stop()
+
+
+@dataclass
+class Cut:
+    """One run whose way to Redis will be broken."""
+
+    run: StubRun
+    breaks: Callable[[], None]
+    mends: Callable[[], None]
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(400)
+def test_roles_wait_out_thirty_seconds_without_redis(make_stub: MakeStubRun, make_server: Any) -> None:
+    """Three runs at once: connections closed and refused, connections open but silent, redis-server frozen."""
+    cuts: list[Cut] = []
+    proxies: list[CutProxy] = []
+    for name in ("refused", "silent", "frozen"):
+        server = make_server(name)
+        proxy = CutProxy(server.port)
+        proxies.append(proxy)
+        run = make_stub(name, redis={"url": f"redis://:{PASSWORD}@127.0.0.1:{proxy.port}/0"}, pace_ms=60)
+        breaks, mends = {
+            "refused": (proxy.cut, proxy.restore),
+            "silent": (proxy.freeze, proxy.thaw),
+            "frozen": (server.freeze, server.thaw),
+        }[name]
+        cuts.append(Cut(run, breaks, mends))
+    roles = [cut.run.start_all() for cut in cuts]
+    for cut in cuts:
+        cut.run.await_trained(64)
+        cut.run.until(lambda cut=cut: cut.run.readiness("train")[0] == 200, what="a ready trainer")
+    for cut in cuts:
+        cut.breaks()
+    before = [cut.run.trained() for cut in cuts]
+    broken_s = time.monotonic()
+    places = [(cut, kind) for cut in cuts for kind in ("label", "train")]
+    for cut, kind in places:
+        cut.run.until(lambda cut=cut, kind=kind: cut.run.waits(kind), what=f"{kind} saying that it waits for Redis")
+    with ThreadPoolExecutor(len(places)) as pool:  # each answer takes as long as Redis may take to answer
+        for status, text in pool.map(lambda place: place[0].run.readiness(place[1]), places):
+            assert (status, "Redis does not answer" in text) == (503, True), text
+    assert time.monotonic() - broken_s < OUTAGE_S, "too slow to be seen within the outage"
+    while time.monotonic() - broken_s < OUTAGE_S:  # not a synchronisation: the length of the outage is what is tested
+        time.sleep(0.2)
+    for cut, processes, trained in zip(cuts, roles, before, strict=True):
+        cut.run.check_alive(processes)
+        assert cut.run.trained() < len(cut.run.usable), "the run was over before its outage was"
+        assert cut.run.trained() <= trained + 256, "it trained labels that it cannot have had"
+        cut.mends()
+    for cut, processes in zip(cuts, roles, strict=True):
+        cut.run.finish(processes)
+        cut.run.check_each_trained_once()
+    for proxy in proxies:
+        proxy.close()
