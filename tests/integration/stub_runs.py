@@ -22,7 +22,7 @@ from redis_servers import until
 from benchmarks.stub import corpus, counting
 from xpm_stream.config import RunConfig
 from xpm_stream.config.loading import parse_config
-from xpm_stream.label_queue import AuditReport
+from xpm_stream.label_queue import AuditReport, connect
 from xpm_stream.registry.checkpoints import CheckpointStore
 from xpm_stream.stages.run_account import account_of, last_training_state
 from xpm_stream.stages.run_folder import RunFolder
@@ -105,6 +105,11 @@ class StubRun:
     def trained(self) -> int:
         """How many samples the last durable checkpoint holds."""
         return len(last_training_state(self.config)[1])
+
+    def queued(self) -> int:
+        """How many labels wait in Redis, trained but not acknowledged ones included."""
+        with connect(self.config.redis, self.config.queue, run_folder=self.folder) as queue:
+            return queue.stats().unacked_labels
 
     def await_trained(self, samples: int) -> int:
         """Wait until a durable checkpoint holds so many samples; return how many it holds."""

@@ -98,3 +98,48 @@ def test_roles_wait_out_thirty_seconds_without_redis(make_stub: MakeStubRun, mak
         cut.run.check_each_trained_once()
     for proxy in proxies:
         proxy.close()
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(400)
+def test_one_run_goes_through_everything_redis_may_answer(make_stub: MakeStubRun, make_server: Any) -> None:
+    """Killed and loading its append-only file, read-only, out of memory, disk full: in turn, in one run."""
+    server: RedisServer = make_server("troubles")
+    run = make_stub("troubles", redis={"url": server.url, "connect_timeout_s": 2.0}, pace_ms=50)
+    roles = run.start_all()
+    run.await_trained(64)
+
+    server.kill()
+    _await_answer(run, "cannot be reached", kinds=("label", "train"))
+    server.start()
+
+    run.await_trained(run.trained() + 200)
+    with server.client() as client:
+        client.replicaof("127.0.0.1", "1")
+        _await_answer(run, "read-only replica", kinds=("label", "train"))
+        client.replicaof("NO", "ONE")
+
+    run.await_trained(run.trained() + 200)
+    server.configure("maxmemory", 1)
+    _await_answer(run, "out of memory", kinds=("label",))
+    held = run.trained()
+    run.until(lambda: run.queued() == 0, what="the trainer having acknowledged all there is")
+    assert run.trained() > held, "it could not train and acknowledge"
+    server.configure("maxmemory", 0)
+
+    run.await_trained(run.trained() + 200)
+    server.fill_disk()
+    _await_answer(run, "cannot write its append-only file", kinds=("label", "train"))
+    server.free_disk()
+
+    run.check_alive(roles)
+    run.finish(roles)
+    run.check_each_trained_once()
+    assert not [error for kind in ("label", "train") for error in run.waits(kind) if "answered:" in error]
+
+
+def _await_answer(run: StubRun, answer: str, *, kinds: tuple[str, ...]) -> None:
+    """Wait until roles have said what Redis answered them; the run must not be over by then."""
+    for kind in kinds:
+        run.until(lambda kind=kind: any(answer in error for error in run.waits(kind)), what=f"{kind}: {answer}")
+    assert run.trained() < len(run.usable), "the run was over before its trouble"
