@@ -150,8 +150,13 @@ def test_of_two_letters_of_one_sample_only_one_is_taken_off_the_shards_count(que
 def test_a_list_leaves_the_messages_in_redis_and_ends_where_it_is_told_to(queue, held):
     for delivery in held:
         queue.dead_letter(delivery, reason="x")
-    letters = list(queue.dead_letters())
-    assert queue.newest_dead_letter() == letters[-1].letter_id
+    client = queue.edge.client
+    client.xadd(queue.keys.dead, {"s": "0:a:9", "m": bytes(2**20), "reason": "x", "side": "trainer"})
+    sent = client.info("stats")["total_net_output_bytes"]
+    *letters, big = queue.dead_letters()
+    assert client.info("stats")["total_net_output_bytes"] - sent < 2**19
+    assert big.message_bytes == 2**20
+    assert queue.newest_dead_letter() == big.letter_id
     assert list(queue.dead_letters(until=letters[1].letter_id)) == letters[:2]
     assert [letter.message_bytes for letter in letters] == [delivery.size_bytes for delivery in held]
     assert decode(queue.dead_message(letters[0].letter_id)) == held[0].message
