@@ -125,7 +125,7 @@ def test_shards_come_and_go_while_everything_runs(run: StubRun, queue: LabelQueu
     roles = {kind: run.start(kind) for kind in ROLES}
 
     def trained(path: Path, *, versions: int = 1) -> bool:
-        run.check_alive(list(roles.values()))
+        run.check_alive(roles)
         rows = rows_of(queue, path)
         return len(rows) == versions and rows[-1].state == "finished" and queue.stats().drained
 
