@@ -116,3 +116,47 @@ def test_a_sample_outside_the_lease_is_refused(stale):
         queue.commit_relabels(lease, labels=[label(held[1].sample)])
     with pytest.raises(ValueError, match="once"):
         queue.commit_relabels(lease, labels=relabelled(lease.work), skips={"x": [held[0].sample]})
+
+
+def test_work_that_could_not_be_had_is_put_off_and_says_how_often(stale):
+    queue, held = stale
+    queue.give_back(held, reason="stale")
+    lease = queue.take_relabels("w", count=3)
+    first, second, _ = (one.sample for one in lease.work)
+    assert queue.commit_relabels(lease, later=[first], after_s=0.001) == 0
+    assert queue.commit_relabels(lease, later=[second], after_s=1000) == 0
+    assert queue.commit_relabels(lease, later=[second], after_s=1000) == 0
+    while (again := queue.take_relabels("w", count=3)) is None:
+        pass
+    assert [(one.sample, one.attempts) for one in again.work] == [(first, 1)]
+    assert queue.stats().relabels == 3
+    assert queue.commit_relabels(again, labels=relabelled(again.work)) == 1
+    expire_relabels(queue)
+    assert sorted(one.attempts for one in queue.take_relabels("w", count=3).work) == [0, 1]
+
+
+def test_samples_whose_leases_run_out_twice_are_leased_alone_and_booked(stale):
+    queue, held = stale
+    queue.give_back(held, reason="stale")
+    for _ in range(2):
+        assert [one.tried for one in queue.take_relabels("w", count=3).work] == [0, 0, 0]
+        expire_relabels(queue)
+    first = queue.take_relabels("w", count=3)
+    others = [queue.take_relabels("w", count=3) for _ in range(2)]
+    assert [[one.tried for one in lease.work] for lease in (first, *others)] == [[1], [1], [1]]
+    assert queue.commit_relabels(first, labels=relabelled(first.work)) == 1
+    expire_relabels(queue)
+    assert [one.tried for one in queue.take_relabels("w", count=3).work] == [2]
+
+
+def test_a_sample_tried_alone_and_survived_is_no_suspect_any_more(stale):
+    queue, held = stale
+    queue.give_back(held[:1], reason="stale")
+    for _ in range(3):
+        lease = queue.take_relabels("w", count=3)
+        expire_relabels(queue)
+    queue.edge.client.zadd(queue.keys.relabel_queue, {str(held[0].sample): 1e15})
+    queue.commit_relabels(lease, later=[held[0].sample], after_s=0.001)
+    while (again := queue.take_relabels("w", count=3)) is None:
+        pass
+    assert (again.work[0].tried, again.work[0].attempts) == (0, 1)

@@ -258,3 +258,26 @@ def test_keys_of_a_namespace_share_one_hash_tag(queue, server):
 def test_a_shard_id_that_would_break_key_names_is_refused():
     with pytest.raises(ValueError, match="shard id"):
         ShardRecord(url="u", shard_id=ShardId("a:b"))
+
+
+def test_a_trial_of_the_sample_at_the_cursor_stands_until_a_commit(queue):
+    lease = fill(queue, labels=5)
+    for tried in (1, 2):
+        assert queue.try_sample(lease).tried == tried
+        assert queue.try_sample(lease).tried == tried, "a repeat after a cut connection"
+        expire_lease(queue, lease.shard.key)
+        with pytest.raises(LeaseLost):
+            queue.try_sample(lease)
+        lease = queue.acquire("next")
+        assert lease.tried == tried
+    lease = queue.commit(lease, all_labels(lease, 6))
+    expire_lease(queue, lease.shard.key)
+    assert queue.acquire("next").tried == 0
+
+
+def test_a_shard_that_failed_begins_anew_when_it_is_retried(queue):
+    lease = queue.try_sample(fill(queue, labels=5))
+    queue.fail_shard(lease, reason="kills")
+    queue.retry_shards()
+    again = queue.acquire("next")
+    assert (again.tried, again.takeovers, again.cursor.ordinal) == (0, 0, 5)
