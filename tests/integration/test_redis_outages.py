@@ -143,3 +143,34 @@ def _await_answer(run: StubRun, answer: str, *, kinds: tuple[str, ...]) -> None:
     for kind in kinds:
         run.until(lambda kind=kind: any(answer in error for error in run.waits(kind)), what=f"{kind}: {answer}")
     assert run.trained() < len(run.usable), "the run was over before its trouble"
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(400)
+@pytest.mark.parametrize("copied", ["in the trainer's epoch", "before the trainer's epoch"])
+def test_a_redis_restored_from_an_older_copy_than_the_checkpoint_trains_nothing_twice(
+    copied: str, make_stub: MakeStubRun, make_server: Any, tmp_path: Path
+) -> None:
+    server: RedisServer = make_server("restored")
+    run = make_stub("restored", redis={"url": server.url}, pace_ms=40)
+    roles = run.start_all()
+    run.await_trained(100)
+    server.save_copy(tmp_path / "copy")
+    if copied == "before the trainer's epoch":
+        roles["train"].terminate()
+        roles["train"].join(60)
+        roles["train"] = run.start("train")
+    checkpoint = run.await_trained(run.trained() + 400)
+    server.kill()
+    server.restore_copy(tmp_path / "copy")
+    server.start()
+    if copied == "before the trainer's epoch":
+        roles["train"].join(60)
+        assert roles["train"].exitcode == 1, run.said()
+        assert "restored from an older copy; start the trainer again from its checkpoint" in run.said()
+        assert run.trained() < len(run.usable)
+        run.processes.remove(roles["train"])
+        roles["train"] = run.start("train")
+    run.until(lambda: run.trained() > checkpoint, what="training going on")
+    run.finish(roles)
+    run.check_each_trained_once()
