@@ -4,10 +4,13 @@
 local shards, pending, leases, meta, counters = KEYS[1], KEYS[2], KEYS[3], KEYS[4], KEYS[5]
 local now = now_ms()
 
-for _, shard in ipairs(redis.call('ZRANGE', leases, 0, -1)) do
-  local row = load_row(shards, shard)
-  if row and row.lease == arguments.lease then return cmsgpack.pack(row) end  -- a repeat
-end
+-- A repeat is known by the shard its owner was given last: looking through every lease would cost each labeler's every
+-- look for work as many rows as there are labelers. Should two labelers have one name, a repeat may be taken for a new
+-- request; the shard that nobody knows of is then free again at its lease's deadline.
+local last_of_owner = 'last_lease:' .. arguments.owner
+local last = redis.call('HGET', meta, last_of_owner)
+local given = last and load_row(shards, last)
+if given and given.lease == arguments.lease then return cmsgpack.pack(given) end
 
 local shard = redis.call('ZRANGEBYSCORE', leases, '-inf', integer(now), 'LIMIT', 0, 1)[1]
 local expired = shard ~= nil
@@ -16,6 +19,7 @@ if not shard then return false end
 
 local row = load_row(shards, shard)
 row.token = redis.call('HINCRBY', meta, 'fence', 1)
+redis.call('HSET', meta, last_of_owner, shard)
 row.state, row.owner, row.lease = 'leased', arguments.owner, arguments.lease
 row.expires_ms = now + arguments.ttl_ms
 if expired then
