@@ -96,7 +96,7 @@ def measure(
                     "promotion": {"every_steps": 1_000_000},
                 },
             )
-            with measured_roles(config, samples=len(usable)) as roles, every_call_logged(client):
+            with measured_roles(config, samples=len(usable), time_commits=True) as roles, every_call_logged(client):
                 start_s, looks, scripts = _run(roles, client, labelers=labelers)
                 resume = CheckpointStore(f"{RunFolder.of(config).registry_url(config)}/resume")
                 latest = resume.latest()

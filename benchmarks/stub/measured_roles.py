@@ -97,11 +97,12 @@ class MeasuredRole:
 class MeasuredRoles:
     """Starts the roles of one run, and ends them."""
 
-    def __init__(self, config: RunConfig, *, samples: int) -> None:
+    def __init__(self, config: RunConfig, *, samples: int, time_commits: bool) -> None:
         assert config.folder is not None
         self.config = config
         self.roles: list[MeasuredRole] = []
         self._samples = samples
+        self._time_commits = time_commits
         self._folder = Path(config.folder, "measured")
         self._folder.mkdir(parents=True, exist_ok=True)
         self._context = multiprocessing.get_context("forkserver")
@@ -122,6 +123,7 @@ class MeasuredRoles:
                 "samples": self._samples,
                 "report": report,
                 "output": output,
+                "time_commits": self._time_commits,
                 "ready": self._ready,
                 "begin": self._begin,
             },
@@ -170,11 +172,14 @@ class MeasuredRoles:
 
 
 @contextmanager
-def measured_roles(config: RunConfig, *, samples: int) -> Iterator[MeasuredRoles]:
-    """Roles of a run on the stub corpus of so many samples; its first teacher is proposed, its processes ended."""
+def measured_roles(config: RunConfig, *, samples: int, time_commits: bool = False) -> Iterator[MeasuredRoles]:
+    """Roles of a run on the stub corpus of so many samples; its first teacher is proposed, its processes ended.
+
+    With `time_commits` labelers keep the seconds of each commit, which takes some of their memory.
+    """
     os.environ[SAMPLES_VARIABLE] = str(samples)
     propose_stub_teacher(config)
-    roles = MeasuredRoles(config, samples=samples)
+    roles = MeasuredRoles(config, samples=samples, time_commits=time_commits)
     try:
         yield roles
     finally:
@@ -206,7 +211,16 @@ def stub_config(folder: Path, *, redis_url: str, sections: dict[str, dict[str, A
 
 
 def _run_role(
-    *, kind: Kind, index: int, config: RunConfig, samples: int, report: Path, output: Path, ready: Any, begin: Any
+    *,
+    kind: Kind,
+    index: int,
+    config: RunConfig,
+    samples: int,
+    report: Path,
+    output: Path,
+    time_commits: bool,
+    ready: Any,
+    begin: Any,
 ) -> None:
     os.environ[SAMPLES_VARIABLE] = str(samples)
     with output.open("ab") as sink:
@@ -218,7 +232,7 @@ def _run_role(
     commits: list[tuple[float, float]] = []
     if kind == "label":
         _begin_together(ready, begin)
-        commits = _timed_commits()
+        commits = _timed_commits() if time_commits else []
     started, used_s = time.monotonic(), time.process_time()
     if kind == "label":
         labeling.run_labeler(config, index=index)
