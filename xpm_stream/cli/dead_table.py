@@ -4,13 +4,16 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
 from xpm_stream.cli.shard_table import utc
+
+_GAP: Final = 2  # characters between columns
+_SHORTEST: Final = 16  # characters of place and detail together
 
 if TYPE_CHECKING:
     from xpm_stream.records import ImagePayload
@@ -21,24 +24,28 @@ def print_letters(console: Console, letters: Sequence[Letter]) -> None:
     """Print a line for each letter, cut to the width of the terminal."""
     if not letters:
         return
-    table = Table()
-    for name in ("id", "died (UTC)", "side", "reason"):
-        table.add_column(name, no_wrap=True, overflow="ignore")
-    table.add_column("sample", no_wrap=True, overflow="ellipsis", ratio=3, min_width=10)
-    table.add_column("tries", justify="right", no_wrap=True)
-    table.add_column("detail", no_wrap=True, overflow="ellipsis", ratio=4, min_width=8)
-    for letter in letters:
-        dead = letter.dead
-        table.add_row(
-            dead.letter_id,
-            utc(dead.died_at_s)[5:],
-            dead.side,
-            dead.reason,
-            Text(_short_place(letter)),
-            str(dead.attempts),
-            Text(" ".join(dead.detail.split())),
+    rows = [
+        (
+            *(letter.dead.letter_id, utc(letter.dead.died_at_s)[5:], letter.dead.side, letter.dead.reason),
+            *(str(letter.dead.attempts), _short_place(letter), " ".join(letter.dead.detail.split())),
         )
+        for letter in letters
+    ]
+    names = ("id", "died (UTC)", "side", "reason", "tries", "sample", "detail")
+    widths = [max(map(len, column)) for column in zip(names, *rows, strict=True)]
+    # Place and detail share what is left of a line; the rest is never cut.
+    left = max(_SHORTEST, console.width - sum(widths[:-2]) - _GAP * (len(names) - 1))
+    widths[-2] = min(widths[-2], left // 2)
+    widths[-1] = left - widths[-2]
+    table = Table(box=None, pad_edge=False, padding=(0, _GAP, 0, 0))
+    for name, width in zip(names, widths, strict=True):
+        table.add_column(
+            name, no_wrap=True, overflow="ellipsis", width=width, justify="right" if name == "tries" else "left"
+        )
+    for row in rows:
+        table.add_row(*map(Text, row))
     console.print(table)
+    console.print()
 
 
 def print_counts(console: Console, counts: Counter[tuple[str, str]]) -> None:
