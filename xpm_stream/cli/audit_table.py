@@ -28,8 +28,8 @@ def print_audit(console: Console, report: AuditReport) -> None:
     if totals["never_readable"]:
         short = sum(1 for row in report.rows if row.never_readable)
         console.print(
-            f"never readable: {totals['never_readable']:,} samples that the statistics beside shards count and the tars "
-            f"do not hold (shards: {short:,}): see `xpm-stream shards list`",
+            f"never readable: {totals['never_readable']:,} samples that the statistics beside shards count and the "
+            f"tars do not hold (shards: {short:,}): see `xpm-stream shards list`",
             highlight=False,
         )
     for problem in report.problems():
