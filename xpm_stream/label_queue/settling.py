@@ -12,7 +12,7 @@ from xpm_stream.label_queue.trained import TrainedLedger
 from xpm_stream.label_queue.trials import Trials
 from xpm_stream.records import SampleId
 
-_SAMPLES_AT_ONCE = 500  # of one script, so that Redis is kept from others for a few milliseconds only
+_SAMPLES_AT_ONCE = 200  # of one script, so that Redis is kept from others for a few milliseconds only
 
 
 class Settling(Trials, Inspection):
