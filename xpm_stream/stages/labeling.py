@@ -31,6 +31,7 @@ from xpm_stream.stages.shard_registration import ShardRegistration, corpus_finis
 _IDLE_S: Final = 0.5  # between two looks for work
 _DEPTH: Final = 2  # batches that the shard reader is ahead
 _RELABEL_AFTER_S: Final = 5.0  # an image whose store did not answer
+_RENEWALS_PER_LEASE: Final = 4  # while waiting for capacity
 _MOST_SAMPLES_PER_COMMIT: Final = 64  # unusable samples cost little: do not wait for a full batch of usable ones
 
 
@@ -59,7 +60,7 @@ class Labeler:
 
     def run(self) -> None:
         """Work until nothing is left that could come, or until told to stop."""
-        with ShardRegistration(self._config.data, queue=self._queue) as registration:
+        with ShardRegistration(self._config.data, queue=self._queue, watchdog=self._role.watchdog) as registration:
             while not self._role.stop.is_set():
                 self._role.watchdog.progress("looking for work")
                 registration.check()
@@ -185,11 +186,18 @@ class Labeler:
     def _wait_for_capacity(self, lease: Lease) -> bool:
         """Wait while too many labels are unacknowledged, keeping the lease; false if told to stop meanwhile."""
         started = time.monotonic()
+        renewed_at = float("-inf")
 
         def waiting(_: Capacity) -> None:
+            nonlocal renewed_at
             self._metrics.waiting.set(1)
             self._role.watchdog.progress("waiting for capacity")
-            self._queue.renew(lease)
+            # Not at each look: many labelers that wait would keep Redis busy with nothing else.
+            if time.monotonic() - renewed_at > lease.ttl_s / _RENEWALS_PER_LEASE:
+                self._queue.renew(lease)
+                renewed_at = time.monotonic()
+            # Only labelers take relabel work, and the budget may be full of it: then nothing else would ever make room.
+            self._relabel()
 
         try:
             return self._queue.wait_for_capacity(self._role.stop, on_wait=waiting)
