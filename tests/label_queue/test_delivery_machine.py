@@ -1,10 +1,14 @@
-"""Labelers, trainers, crashes, rollbacks and lost checkpoints in any order: after every step the audit adds up."""
+"""Labelers, trainers of one to three ranks, crashes, rollbacks and lost checkpoints in any order.
 
+After every step the audit adds up, and nothing is buried that did not die alone so often.
+"""
+
+import os
 from dataclasses import dataclass, field
 from uuid import uuid4
 
 import pytest
-from hypothesis import HealthCheck, settings
+from hypothesis import HealthCheck, event, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import (
     RuleBasedStateMachine,
@@ -25,13 +29,19 @@ FATES = ("label", "label", "label", "skip", "reject")
 
 @dataclass
 class Trainer:
-    """One life of a trainer: what it holds in memory, which a crash forgets."""
+    """One life of a trainer of some ranks: what they hold in memory, which a crash forgets."""
 
-    queue: object
+    queues: list  # of each rank
     trained: TrainedLedger  # the model's own account, checkpointed with it
     steps: list  # every sample this lineage learnt from, in order: the truth the ledger is checked against
     waiting: list = field(default_factory=list)  # read, not trained
     done: list = field(default_factory=list)  # trained or known, not acknowledged
+    trials: dict = field(default_factory=dict)  # rank -> the suspect it tries now
+    rolled_back: bool = False  # Redis is an older one than it was
+
+    @property
+    def queue(self):
+        return self.queues[0]
 
 
 class DeliveryMachine(RuleBasedStateMachine):
@@ -45,6 +55,7 @@ class DeliveryMachine(RuleBasedStateMachine):
         self.leases, self.zombies, self.relabel_leases = [], [], []
         self.shards = 0
         self.checkpoints = [(TrainedLedger(), [], 0)]  # ledger, steps, epoch
+        self.died_alone = {}  # stream entry -> lives that ended in its trial; what Redis forgets cannot bury
         self.old_trainers = []
         self.redis_copy = None
         self.lost_since_copy = False
@@ -115,6 +126,19 @@ class DeliveryMachine(RuleBasedStateMachine):
         row = {row.key: row for row in self.queue.shard_rows()}.get(shard_key)
         return row is not None and row.state == "leased"
 
+    @rule(data=st.data(), fails=st.sampled_from([False, False, True]))
+    @precondition(lambda self: self.leases)
+    def a_labeler_tries_one_sample_or_fails_its_shard(self, data, fails):
+        lease = self.leases.pop(data.draw(st.integers(0, len(self.leases) - 1)))
+        try:
+            lease = self.queue.try_sample(lease)
+            if fails:
+                self.queue.fail_shard(lease, reason="gone")
+            else:
+                self.leases.append(lease)
+        except LeaseLost:
+            return
+
     @rule(data=st.data(), fates=st.lists(st.sampled_from(FATES), min_size=1, max_size=6))
     @precondition(lambda self: self.zombies)
     def a_zombie_labeler_commits(self, data, fates):
@@ -135,13 +159,16 @@ class DeliveryMachine(RuleBasedStateMachine):
         if not self.relabel_leases:
             return
         lease = self.relabel_leases[data.draw(st.integers(0, len(self.relabel_leases) - 1))]
-        arguments = {"labels": [], "skips": {"none": []}, "rejects": []}
+        assert len(lease.work) == 1 or not any(one.tried for one in lease.work), "suspects are leased alone"
+        arguments = {"labels": [], "skips": {"none": []}, "rejects": [], "later": []}
         for one in lease.work:
-            fate = data.draw(st.sampled_from(FATES))
+            fate = data.draw(st.sampled_from((*FATES, "later")))
             if fate == "label":
                 arguments["labels"].append(label(one.sample, promotion=2))
             elif fate == "skip":
                 arguments["skips"]["none"].append(one.sample)
+            elif fate == "later":
+                arguments["later"].append(one.sample)
             else:
                 reject = Reject(ordinal=one.sample.ordinal, reason="broken")
                 arguments["rejects"].append(RelabelReject(sample=one.sample, reject=reject))
@@ -154,15 +181,25 @@ class DeliveryMachine(RuleBasedStateMachine):
 
     # -- the trainer
 
-    def start_trainer(self):
+    def start_trainer(self, ranks=1):
         ledger, steps, epoch = self.checkpoints[-1]
-        self.trainer = Trainer(queue=self.open(), trained=ledger.copy(), steps=list(steps))
+        queues = [self.open() for _ in range(ranks)]
+        self.trainer = Trainer(queues=queues, trained=ledger.copy(), steps=list(steps))
         self.epoch = self.trainer.queue.raise_epoch(at_least=epoch)
         self.trainer.queue.settle(self.trainer.trained)
+        for other in queues[1:]:
+            other.join_epoch(self.epoch)
 
-    def kill_the_trainer_and_start_another(self):
+    def kill_the_trainer_and_start_another(self, ranks=1):
         self.old_trainers.append(self.trainer)
-        self.start_trainer()
+        assert len(self.trainer.trials) <= 1 or self.trainer.rolled_back, "one suspect at a time over all ranks"
+        for delivery in self.trainer.trials.values():
+            self.died_alone[delivery.entry_id] = self.died_alone.get(delivery.entry_id, 0) + 1
+        self.start_trainer(ranks)
+
+    @rule(ranks=st.integers(1, 3))
+    def the_trainer_is_killed_and_started_with_other_ranks(self, ranks):
+        self.kill_the_trainer_and_start_another(ranks)
 
     @rule()
     @precondition(lambda self: len(self.checkpoints) > 1)
@@ -179,12 +216,62 @@ class DeliveryMachine(RuleBasedStateMachine):
             self.kill_the_trainer_and_start_another()
             return None
 
-    @rule(count=st.integers(1, 8), swallowed=st.booleans(), rank=st.sampled_from(["rank0", "rank1"]))
+    def rank_of(self, number):
+        """A rank of the trainer of now: its name and its queue."""
+        number %= len(self.trainer.queues)
+        return f"rank{number}", self.trainer.queues[number]
+
+    @rule(count=st.integers(1, 8), swallowed=st.booleans(), rank=st.integers(0, 2))
     def read(self, count, swallowed, rank):
+        name, queue = self.rank_of(rank)
+
         def go(trainer):
             if swallowed:
-                trainer.queue._read_script(rank, count=2)
-            trainer.waiting += trainer.queue.read(rank, count=count)
+                queue._read_script(name, count=2)
+            trainer.waiting += queue.read(name, count=count)
+
+        self.fenced(go)
+
+    @rule(lives=st.integers(1, 5))
+    def trainers_die_again_and_again(self, lives):
+        for _ in range(lives):
+            self.read(count=20, swallowed=False, rank=0)
+            self.a_rank_tries_a_suspect(rank=0)
+            self.kill_the_trainer_and_start_another()
+
+    @rule(rank=st.integers(0, 2))
+    def a_rank_tries_a_suspect(self, rank):
+        name, queue = self.rank_of(rank)
+
+        def go(trainer):
+            suspects = [one for one in trainer.waiting if one.suspect and one.sample not in trainer.trained]
+            if not suspects or name in trainer.trials:
+                return
+            suspect = min(suspects, key=lambda one: one.tried)
+            outcome = queue.try_alone(name, suspect)
+            event(f"trial: {outcome}")
+            assert (outcome == "busy") <= (bool(trainer.trials) or trainer.rolled_back)
+            assert (outcome == "alone") <= (not trainer.trials or trainer.rolled_back)
+            assert (outcome == "dead") <= (self.died_alone.get(suspect.entry_id, 0) >= 2), "buried for nothing"
+            if outcome != "busy":
+                trainer.waiting.remove(suspect)
+            if outcome == "alone":
+                trainer.trials[name] = suspect
+
+        self.fenced(go)
+
+    @rule(trained=st.sampled_from([True, True, False]))
+    @precondition(lambda self: self.trainer.trials)
+    def a_suspect_is_survived(self, trained):
+        def go(trainer):
+            name, suspect = trainer.trials.popitem()
+            if not trained:
+                trainer.waiting.append(suspect)
+            else:
+                if trainer.trained.add(suspect.sample):
+                    trainer.steps.append(suspect.sample)
+                trainer.done.append(suspect)
+            trainer.queues[int(name[4:])].end_trial(name, suspect, trained=trained)
 
         self.fenced(go)
 
@@ -249,6 +336,9 @@ class DeliveryMachine(RuleBasedStateMachine):
     def replay_the_dead(self):
         self.queue.replay(list(self.queue.dead_letters()))
 
+    def retry_failed_shards(self):
+        self.queue.retry_shards()
+
     def purge_the_dead(self):
         self.queue.purge(list(self.queue.dead_letters())[:1])
 
@@ -262,6 +352,8 @@ class DeliveryMachine(RuleBasedStateMachine):
         restore_redis(self.client, self.namespace, self.redis_copy)
         self.shards = sum(1 for _ in self.queue.shard_rows())
         self.zombies += self.leases
+        self.trainer.trials, self.trainer.rolled_back = {}, True  # an older Redis knows of older trials
+        self.died_alone = dict.fromkeys(self.died_alone, 9)  # nor how often: counts may have come back
         if self.lost_since_copy:
             # Both have gone back: what the lost checkpoint had trained is in neither, until a trainer settles. The
             # running one must start again anyway: the copy is older than its epoch.
@@ -280,6 +372,7 @@ class DeliveryMachine(RuleBasedStateMachine):
                     self.relabel_leases_expire,
                     self.replay_the_dead,
                     self.purge_the_dead,
+                    self.retry_failed_shards,
                     self.save_redis,
                     self.restore_an_older_redis,
                 ]
@@ -316,6 +409,7 @@ class DeliveryMachine(RuleBasedStateMachine):
             if row.state == "leased":
                 expire_lease(self.queue, row.key)
         expire_relabels(self.queue)
+        self.queue.retry_shards()
         while (lease := self.queue.acquire("last")) is not None:
             self.queue.commit(lease, self.batch_for(lease, ["label"] * SAMPLES_PER_SHARD))
         self.kill_the_trainer_and_start_another()
@@ -334,7 +428,7 @@ class DeliveryMachine(RuleBasedStateMachine):
         self.no_lineage_trains_a_sample_twice()
         for key in self.client.scan_iter(match=f"{{{self.namespace}}}:*", count=1000):
             self.client.delete(key)
-        for queue in (self.queue, self.trainer.queue, *(old.queue for old in self.old_trainers)):
+        for queue in (self.queue, *self.trainer.queues, *(one for old in self.old_trainers for one in old.queues)):
             queue.close()
 
 
@@ -344,7 +438,7 @@ def test_nothing_is_lost_or_trained_twice_whatever_happens(server):
     run_state_machine_as_test(
         machine,
         settings=settings(
-            max_examples=20,
+            max_examples=int(os.environ.get("XPM_TEST_EXAMPLES", "20")),
             stateful_step_count=40,
             deadline=None,
             suppress_health_check=list(HealthCheck),
