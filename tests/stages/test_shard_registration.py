@@ -11,9 +11,12 @@ from pathlib import Path
 import pytest
 
 from xpm_stream.config.schema import DataConfig, QueueConfig, RedisConfig
+from xpm_stream.data.shard_urls import ShardFile
 from xpm_stream.errors import ShardError
 from xpm_stream.label_queue import LabelQueue, connect
+from xpm_stream.stages import shard_registration
 from xpm_stream.stages.shard_registration import ShardRegistration
+from xpm_stream.stages.watchdog import Watchdog
 
 TAR = b"\0" * 1024
 
@@ -149,3 +152,25 @@ def test_a_look_that_breaks_ends_the_labeler(queue: LabelQueue, monkeypatch: pyt
 
         with pytest.raises(ZeroDivisionError):
             check_until_it_raises()
+
+
+def test_a_store_that_never_answers_a_look_is_seen_by_the_watchdog(
+    queue: LabelQueue, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked, answer = threading.Event(), threading.Event()
+    watchdog = Watchdog(timeout_s=600)
+    queue.watch(f"{folder}/*.tar")
+    with ShardRegistration(DataConfig(watch_interval_s=0.01), queue=queue, watchdog=watchdog) as registration:
+        watchdog.pause()  # only the looking thread is of interest
+
+        def silent_store(patterns: list[str], *, may_be_missing: bool) -> list[ShardFile]:
+            asked.set()
+            answer.wait(60)
+            return []
+
+        monkeypatch.setattr(shard_registration, "expand_shard_urls", silent_store)
+        assert asked.wait(60)
+        place, _ = watchdog._longest_silent() or ("", 0.0)
+        assert f"looking for shards: {folder}/*.tar" in place
+        answer.set()
+        registration.check()

@@ -16,6 +16,7 @@ from xpm_stream.data.shard_urls import ShardFile, count_in_stats, expand_shard_u
 from xpm_stream.errors import QueueError, ShardError
 from xpm_stream.label_queue import CorpusProgress, LabelQueue, QueueStats, ShardRecord, connect
 from xpm_stream.stages.run_folder import RunFolder
+from xpm_stream.stages.watchdog import Watchdog
 
 _PARALLEL_READS: Final = 16
 
@@ -54,8 +55,9 @@ class ShardRegistration:
         >>>     registration.check()                                            # now and then: is the thread well?
     """
 
-    def __init__(self, config: DataConfig, *, queue: LabelQueue) -> None:
+    def __init__(self, config: DataConfig, *, queue: LabelQueue, watchdog: Watchdog | None = None) -> None:
         self._config = config
+        self._watchdog = watchdog  # ends the labeler if a store leaves a look without an answer
         self._queue = queue
         self._named = False  # whether the shards a person named are added
         self._earlier: dict[str, ShardFile] = {}  # what the last look at watched patterns saw, by URL
@@ -105,10 +107,15 @@ class ShardRegistration:
 
     def _look_again_and_again(self) -> None:
         while not self._ended.wait(self.next_look_in_s):
+            if self._watchdog:
+                self._watchdog.watch("looking for shards")
             try:
                 self.look()
             except QueueError as error:  # the labeler meets it too, and ends if it lasts
                 self._log.warning("cannot look for shards", reason=str(error))
+            finally:
+                if self._watchdog:
+                    self._watchdog.pause()
 
     def _complete(self) -> list[ShardFile]:
         files = self._watched_files()
@@ -123,6 +130,8 @@ class ShardRegistration:
         for pattern in (*configured, *self._queue.watched()):
             if self._ended.is_set():  # a listing may take long, and nobody waits for it now
                 break
+            if self._watchdog:
+                self._watchdog.progress(f"looking for shards: {pattern}")
             try:
                 files = expand_shard_urls([pattern], may_be_missing=True)
             except ShardError as error:  # its store may answer next time
