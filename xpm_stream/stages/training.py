@@ -144,7 +144,7 @@ class Trainer:
                 self._metrics.data_wait_seconds.inc(time.monotonic() - waited_from)
                 self._durability.acknowledge_later(feed.take_duplicates())
                 fresh = None if isinstance(item, Starved) else self._without_stale(feed, item)
-                turns = self._ranks.share(self._turn(fresh))
+                turns = self._ranks.share(self._turn(fresh, checkpoint=isinstance(item, Starved) and item.checkpoint))
                 if any(turn.stopping for turn in turns):
                     break
                 finished = self._take_turn(feed, fresh, turns)
@@ -163,9 +163,10 @@ class Trainer:
             return item
         return feed.recollate(fresh, base=item.base) if fresh else None
 
-    def _turn(self, item: TrainingItem | None) -> Turn:
+    def _turn(self, item: TrainingItem | None, *, checkpoint: bool) -> Turn:
         return Turn(
             stopping=self._role.stop.is_set(),
+            checkpoint=checkpoint,
             entries=[entry_of(admitted.message) for admitted in item.admitted] if item else [],
             relabelled=self._stale_labels.take_count(),
         )
@@ -174,13 +175,15 @@ class Trainer:
         """Take a step if any rank brought labels; return whether all is done. Every rank decides alike."""
         self._state.samples_relabelled += sum(turn.relabelled for turn in turns)
         brought = [entry.sample for turn in turns for entry in turn.entries]
-        if not brought:
-            return self._starved()
         accepted = accepted_entries(turns, trained=self._claims.trained_among(brought))
         mine = self._without_taken(feed, item, accepted[self._ranks.number]) if item else None
         if any(accepted):
             self._train(mine, accepted)
             self._durability.after_step()
+        if any(turn.checkpoint for turn in turns):
+            self._durability.checkpoint()
+        if not brought:
+            return self._starved()
         return bool(self._config.trainer.steps) and self._state.step >= self._config.trainer.steps
 
     def _starved(self) -> bool:

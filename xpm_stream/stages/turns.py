@@ -23,6 +23,7 @@ class Turn(msgspec.Struct, kw_only=True):
     """What one rank brings to a step."""
 
     stopping: bool = False
+    checkpoint: bool = False  # this rank wants one now, whether or not it is due
     entries: list[Entry] = []  # none: this rank has no full batch now
     relabelled: int = 0  # labels it sent back since its last turn
 
