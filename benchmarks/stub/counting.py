@@ -67,7 +67,7 @@ class Counting:
 
     def __init__(self, config: RunConfig, *, base_classes: Sequence[str]) -> None:
         self._tally = Tally(int(os.environ[SAMPLES_VARIABLE]))
-        self._pace_s = float(os.environ.get(PACE_VARIABLE, 0)) / 1000
+        self._pace_s = float(os.environ.get(PACE_VARIABLE, "0")) / 1000
 
     @property
     def network(self) -> nn.Module:
@@ -129,7 +129,7 @@ def times_trained(files: Mapping[str, bytes]) -> npt.NDArray[np.int64]:
         ValueError: a weight is no whole number: the optimiser of the run cannot count.
     """
     weights = safetensors.numpy.load(files["model.safetensors"])["trained"]
-    counts = np.rint(weights).astype(np.int64)
+    counts: npt.NDArray[np.int64] = np.rint(weights).astype(np.int64)
     if not np.array_equal(counts, weights):
         raise ValueError("weights that are no whole numbers: run with COUNTING_OPTIMISER")
     return counts
