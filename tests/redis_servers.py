@@ -95,27 +95,32 @@ def free_ports(count: int = 1) -> list[int]:
 class RedisServer:
     """A redis-server as an operator would run it: on loopback, with a password and its append-only file."""
 
-    def __init__(self, binary: Path, folder: Path, *, durable: bool = True, **options: object) -> None:
+    def __init__(
+        self, binary: Path, folder: Path, *, durable: bool = True, acl_file: Path | None = None, **options: object
+    ) -> None:
         """Prepare it; `start` starts it.
 
         Args:
             binary: which redis-server.
             folder: its data folder, made when missing.
             durable: with an append-only file, written without waiting for the disk.
+            acl_file: its users, `admin` among them with PASSWORD; none: the default user with that password.
             options: its settings, `_` for `-`; a tuple for several words.
         """
         self.binary = binary
         self.folder = folder
         self.port = free_ports()[0]
         settings: dict[str, object] = {"port": self.port, "bind": "127.0.0.1", "save": "", "dir": folder}
-        settings |= {"logfile": folder.with_name(f"{folder.name}.log"), "requirepass": PASSWORD}
+        settings |= {"logfile": folder.with_name(f"{folder.name}.log")}
+        settings |= {"aclfile": acl_file} if acl_file else {"requirepass": PASSWORD}
+        self.user = "admin" if acl_file else ""
         settings |= {"appendonly": "yes", "appendfsync": "everysec"} if durable else {}
         self.settings = settings | {name.replace("_", "-"): value for name, value in options.items()}
         self._process: subprocess.Popen[bytes] | None = None
 
     @property
     def url(self) -> str:
-        return self.url_of("", PASSWORD)
+        return self.url_of(self.user, PASSWORD)
 
     def url_of(self, user: str, password: str) -> str:
         return f"redis://{user}:{password}@127.0.0.1:{self.port}/0"
@@ -153,7 +158,7 @@ class RedisServer:
 
     def client(self) -> redis.Redis:
         """A client that tries once."""
-        return redis.Redis(port=self.port, password=PASSWORD, socket_timeout=10, retry=Retry(NoBackoff(), 0))
+        return redis.Redis.from_url(self.url, socket_timeout=10, retry=Retry(NoBackoff(), 0))
 
     def configure(self, name: str, value: object) -> None:
         with self.client() as client:

@@ -71,11 +71,10 @@ class StubRun:
 
     def start(self, kind: str, *, redis_url: str | None = None) -> ForkServerProcess:
         """Start a role, on its own URL where one is given."""
-        config = self.config
-        if redis_url is not None:
-            config = config.model_copy(update={"redis": config.redis.model_copy(update={"url": redis_url})})
         output = self.folder.parent / f"{len(self.processes):02d}-{kind}.txt"
-        process = _CONTEXT.Process(target=run_role, args=(kind, config, str(output), self.environment), daemon=True)
+        process = _CONTEXT.Process(
+            target=run_role, args=(kind, self.config_of(redis_url), str(output), self.environment), daemon=True
+        )
         process.start()
         self.processes.append(process)
         return process
@@ -140,8 +139,13 @@ class StubRun:
         roles["promote"].join(30)
         assert roles["promote"].exitcode == 0, self.said()
 
-    def check_each_trained_once(self) -> AuditReport:
-        """By the weights, past every ledger: each sample exactly once. And by the audit."""
+    def check_each_trained_once(self, *, redis_url: str | None = None, others: int = 0) -> AuditReport:
+        """By the weights, past every ledger: each sample exactly once. And by the audit.
+
+        Args:
+            redis_url: for the audit, where it is not the run's.
+            others: samples that the corpus has beside those of `make_stub_run`.
+        """
         store = CheckpointStore(f"{RunFolder.of(self.config).registry_url(self.config)}/resume")
         latest = store.latest()
         assert latest is not None
@@ -150,7 +154,13 @@ class StubRun:
         expected[self.usable] = 1
         wrong = np.flatnonzero(counts != expected)
         assert not len(wrong), {int(number): int(counts[number]) for number in wrong[:20]}
-        return check_finished(account_of(self.config), samples=self.samples)
+        return check_finished(account_of(self.config_of(redis_url)), samples=self.samples + others)
+
+    def config_of(self, redis_url: str | None) -> RunConfig:
+        """The run's configuration with another way to Redis."""
+        if redis_url is None:
+            return self.config
+        return self.config.model_copy(update={"redis": self.config.redis.model_copy(update={"url": redis_url})})
 
     def said(self) -> str:
         """The ends of what all roles printed."""

@@ -1,90 +1,28 @@
 """The protocol on a real Redis Cluster: three nodes on loopback, keys of one namespace in one slot."""
 
-import socket
-import subprocess
-import threading
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 import redis
-from queue_examples import expire_lease, fill, label, opened, shard
+from queue_examples import all_labels, expire_lease, fill, label, opened, shard
+from redis_cluster import RedisCluster
+from redis_servers import until
 
+from xpm_stream.config.schema import QueueConfig, RedisConfig
 from xpm_stream.errors import LeaseLost
 from xpm_stream.label_queue import CommitBatch, Cursor, Reject, TrainedLedger
-
-SLOTS = 16384
-
-
-def free_ports(count):
-    """Ports whose cluster bus port (+10000) exists too."""
-    found = []
-    while len(found) < count:
-        with socket.socket() as probe:
-            probe.bind(("127.0.0.1", 0))
-            port = probe.getsockname()[1]
-        candidate = 20_000 + port % 30_000
-        with socket.socket() as probe, socket.socket() as bus:
-            try:
-                probe.bind(("127.0.0.1", candidate))
-                bus.bind(("127.0.0.1", candidate + 10_000))
-            except OSError:
-                continue
-        if candidate not in found:
-            found.append(candidate)
-    return found
-
-
-def until(condition, *, what):
-    for _ in range(600):
-        if condition():
-            return
-        threading.Event().wait(0.05)
-    pytest.fail(f"no {what} within 30 s")
-
-
-def answers(client):
-    try:
-        return client.ping()
-    except redis.exceptions.RedisError:
-        return False
+from xpm_stream.label_queue.connection import open_url
 
 
 @pytest.fixture(scope="module")
-def cluster_url(redis_binary, tmp_path_factory):
-    ports = free_ports(3)
-    nodes = []
-    for port in ports:
-        folder = tmp_path_factory.mktemp(f"node{port}")
-        options = {
-            "port": port,
-            "bind": "127.0.0.1",
-            "cluster-enabled": "yes",
-            "cluster-node-timeout": 2000,
-            "dir": folder,
-        }
-        options |= {"requirepass": "secret", "masterauth": "secret", "save": "", "logfile": folder / "log"}
-        arguments = [text for name, value in options.items() for text in (f"--{name}", str(value))]
-        nodes.append(subprocess.Popen([redis_binary, *arguments]))
-    clients = [redis.Redis(port=port, password="secret") for port in ports]
-    try:
-        for client in clients:
-            until(lambda client=client: answers(client), what="node")
-        for number, client in enumerate(clients):
-            first, last = number * SLOTS // 3, (number + 1) * SLOTS // 3
-            client.execute_command("CLUSTER ADDSLOTS", *range(first, last))
-            client.execute_command("CLUSTER SET-CONFIG-EPOCH", number + 1)
-        for port in ports[1:]:
-            clients[0].execute_command("CLUSTER MEET", "127.0.0.1", port)
-        for client in clients:
-            until(lambda client=client: client.cluster("info")["cluster_state"] == "ok", what="cluster")
-            until(lambda client=client: len(client.cluster("nodes")) == 3, what="third node")
-        yield f"redis://:secret@127.0.0.1:{ports[0]}/0"
-    finally:
-        for client in clients:
-            client.close()
-        for node in nodes:
-            node.terminate()
-        for node in nodes:
-            node.wait(timeout=20)
+def cluster(redis_binary, tmp_path_factory):
+    with RedisCluster(redis_binary, tmp_path_factory.mktemp("cluster")) as started:
+        yield started
+
+
+@pytest.fixture(scope="module")
+def cluster_url(cluster):
+    return cluster.url
 
 
 @pytest.mark.parametrize("name", ["one", "two", "three", "four"])
@@ -120,3 +58,36 @@ def test_the_whole_life_of_labels_in_a_cluster(cluster_url, name):
         with pytest.raises(LeaseLost):
             queue.renew(lease)
         assert queue.capacity().available
+
+
+def test_a_queue_whose_slot_moves_waits_and_goes_on(cluster):
+    """While it moves, some keys are here and some there, and Redis runs no script on several."""
+    namespace = "moving"
+    outages = []
+    config = RedisConfig(url=cluster.url, namespace=namespace, retry_for_s=30.0)
+    with open_url(cluster.url, config, QueueConfig(), on_outage=outages.append) as queue:
+        lease = fill(queue, labels=10)
+        queue.raise_epoch()
+        held = queue.read("r", count=4)
+        slot = cluster.slot_of(namespace)
+        source = cluster.owner_of(slot)
+        target = (source + 1) % 3
+        cluster.open_move(slot, source=source, target=target)
+        first, *rest = cluster.keys_in(source, slot)
+        assert rest, "one key is no half-moved slot"
+        cluster.move_key(first, source=source, target=target)
+        with ThreadPoolExecutor(1) as pool:
+            committing = pool.submit(queue.commit, lease, all_labels(lease, 12))
+            until(lambda: outages, what="a commit refused over the move")
+            for key in cluster.keys_in(source, slot):
+                cluster.move_key(key, source=source, target=target)
+            cluster.close_move(slot, target=target)
+            assert committing.result().cursor.ordinal == 12
+        assert not cluster.keys_in(source, slot)
+        held += queue.read("r", count=20)
+        assert sorted(delivery.sample.ordinal for delivery in held) == list(range(12))
+        assert queue.acknowledge(held) == 12
+        trained = TrainedLedger()
+        for delivery in held:
+            trained.add(delivery.sample)
+        assert queue.audit(trained).ok
