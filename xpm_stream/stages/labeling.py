@@ -186,10 +186,10 @@ class Labeler:
     def _wait_for_capacity(self, lease: Lease) -> bool:
         """Wait while too many labels are unacknowledged, keeping the lease; false if told to stop meanwhile."""
         started = time.monotonic()
-        renewed_at = float("-inf")
+        renewed_at = idle_until = float("-inf")
 
         def waiting(_: Capacity) -> None:
-            nonlocal renewed_at
+            nonlocal renewed_at, idle_until
             self._metrics.waiting.set(1)
             self._role.watchdog.progress("waiting for capacity")
             # Not at each look: many labelers that wait would keep Redis busy with nothing else.
@@ -197,7 +197,8 @@ class Labeler:
                 self._queue.renew(lease)
                 renewed_at = time.monotonic()
             # Only labelers take relabel work, and the budget may be full of it: then nothing else would ever make room.
-            self._relabel()
+            if time.monotonic() >= idle_until and not self._relabel():
+                idle_until = time.monotonic() + _IDLE_S
 
         try:
             return self._queue.wait_for_capacity(self._role.stop, on_wait=waiting)
