@@ -10,7 +10,7 @@ from xpm_stream.label_queue.deliveries import DeadLetter
 from xpm_stream.label_queue.keys import parse_sample, shard_key
 from xpm_stream.label_queue.role import QueueRole
 
-_PAGE = 200
+_PAGE = 100  # the script sees whole messages, images included: few enough not to hold up others
 # Messages that no trainer can read: sending them again would only bring the letter back.
 _UNREADABLE = frozenset({"message_invalid"})
 
