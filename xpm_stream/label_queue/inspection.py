@@ -19,6 +19,7 @@ from xpm_stream.label_queue.trained import TrainedLedger
 from xpm_stream.records import SampleId
 
 _PAGE = 500
+_ENTRIES_AT_ONCE = 100  # the script sees whole messages, images included: few enough not to hold up others
 _SHARDS_AT_ONCE = 100
 _SNAPSHOT_ATTEMPTS = 20
 
@@ -167,7 +168,10 @@ class Inspection(QueueRole):
         """Every entry of the label stream, oldest first, without its message."""
         after = "-"
         while page := self.edge.run(
-            "entries", keys=[self.keys.labels], arguments={"after": after, "count": _PAGE}, doing="listing labels"
+            "entries",
+            keys=[self.keys.labels],
+            arguments={"after": after, "count": _ENTRIES_AT_ONCE},
+            doing="listing labels",
         ):
             for entry_id, sample, size in page:
                 after = f"({bytes(entry_id).decode('ascii')}"
