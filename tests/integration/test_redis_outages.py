@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 from cut_proxy import CutProxy
+from redis_cluster import RedisCluster
 from redis_servers import PASSWORD, RedisServer, newest_server
 from stub_runs import StubRun, make_stub_run
 
@@ -174,3 +175,28 @@ def test_a_redis_restored_from_an_older_copy_than_the_checkpoint_trains_nothing_
     run.until(lambda: run.trained() > checkpoint, what="training going on")
     run.finish(roles)
     run.check_each_trained_once()
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(400)
+def test_a_run_on_a_cluster_goes_on_while_its_slot_moves(make_stub: MakeStubRun, tmp_path: Path) -> None:
+    with RedisCluster(newest_server(), tmp_path / "cluster") as cluster:
+        run = make_stub("sharded", redis={"url": cluster.url})
+        roles = run.start_all()
+        run.await_trained(100)
+        slot = cluster.slot_of(run.config.redis.namespace)
+        source = cluster.owner_of(slot)
+        target = (source + 1) % 3
+        cluster.open_move(slot, source=source, target=target)
+        for kind in ("label", "train"):
+            run.until(lambda kind=kind: run.waits(kind), what=f"{kind} waiting for the move to end")
+        for key in cluster.keys_in(source, slot):
+            cluster.move_key(key, source=source, target=target)
+        cluster.close_move(slot, target=target)
+        run.check_alive(roles)
+        moved = run.trained()
+        assert moved < len(run.usable)
+        run.until(lambda: run.trained() > moved, what="training going on at the other node")
+        run.finish(roles)
+        run.check_each_trained_once()
+        assert not cluster.keys_in(source, slot)

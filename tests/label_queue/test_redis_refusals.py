@@ -8,6 +8,7 @@ import psutil
 import pytest
 import redis
 from queue_examples import all_labels, fill, label, opened, shard
+from redis_servers import RedisServer, until
 
 from xpm_stream.config.schema import QueueConfig, RedisConfig
 from xpm_stream.errors import ConfigError, QueueRefused, QueueUnavailable
@@ -243,3 +244,63 @@ def test_a_labelers_user_cannot_acknowledge_and_a_monitors_cannot_write(role):
             write()
     assert epoch == 1
     assert trainer.acknowledge(held) == 2
+
+
+@pytest.fixture
+def hurt_server(redis_binary, tmp_path):
+    """As `own_server`, of the kind that a test can start again as it likes."""
+    with RedisServer(redis_binary, tmp_path / "data") as server:
+        yield server
+
+
+def test_a_redis_that_is_still_loading_its_file_is_waited_for(hurt_server):
+    queue, outages = open_watched(hurt_server.url, timeout_s=3.0)
+    with queue:
+        lease = fill(queue, labels=3)
+        with hurt_server.client() as client, client.pipeline(transaction=False) as pipe:
+            for number in range(5000):
+                pipe.set(f"other:{number}", number)
+            pipe.execute()
+        hurt_server.kill()
+        # Microseconds for each command of the file; it answers, that it is loading, after every thousand of them.
+        hurt_server.start(extra={"key-load-delay": 300}, wait=False)
+        lease = queue.commit(lease, all_labels(lease, 4))
+        assert any("loading" in str(outage.error).lower() for outage in outages), [str(one.error) for one in outages]
+        assert queue.audit(TrainedLedger()).totals()["queued"] == 4
+
+
+def test_a_full_disk_is_waited_for_and_named(hurt_server):
+    queue, outages = open_watched(hurt_server.url)
+    with queue:
+        lease = fill(queue, labels=3)
+        hurt_server.fill_disk()
+        # The answer to the write that did not fit is held back or given; the next ones are refused.
+        until(lambda: refused(hurt_server), what="Redis refusing writes")
+        space = threading.Timer(1.5, hurt_server.free_disk)
+        space.start()
+        lease = queue.commit(lease, all_labels(lease, 5))
+        space.join()
+        assert any("cannot write its append-only file" in str(outage.error) for outage in outages)
+        queue.raise_epoch()
+        assert queue.acknowledge(queue.read("r", count=9)) == 5
+
+
+def refused(server):
+    with server.client() as client:
+        try:
+            client.set("other", 1)
+        except redis.exceptions.ResponseError as error:
+            return "MISCONF" in str(error)
+    return False
+
+
+def test_a_primary_that_becomes_a_replica_and_a_primary_again_is_waited_for(hurt_server):
+    queue, outages = open_watched(hurt_server.url)
+    with queue, hurt_server.client() as client:
+        lease = fill(queue, labels=3)
+        client.replicaof("127.0.0.1", "1")
+        back = threading.Timer(1.0, client.replicaof, args=("NO", "ONE"))
+        back.start()
+        queue.commit(lease, all_labels(lease, 4))
+        back.join()
+        assert any("read-only replica" in str(outage.error) for outage in outages)
