@@ -95,10 +95,11 @@ def _settle(queue: LabelQueue, ledger: TrainedLedger, what: str) -> None:
     settlement = queue.settle(ledger)
     seconds = time.monotonic() - decoded
     took = sorted(entry["duration"] / 1000 for entry in queue.edge.client.slowlog_get(100_000)) or [0.0]
+    p50, p99, longest = took[len(took) // 2], took[int(len(took) * 0.99)], took[-1]
     print(
         f"{what}: {seconds:.1f} s, ledger {len(document) / 2**20:.2f} MiB decoded in {decoded - started:.1f} s, "
-        f"acknowledged {settlement.acknowledged}, returned {settlement.returned}, RSS {_resident_mib():.0f} MiB; commands "
-        f"p50 {took[len(took) // 2]:.1f} ms, p99 {took[int(len(took) * 0.99)]:.1f} ms, longest {took[-1]:.1f} ms",
+        f"acknowledged {settlement.acknowledged}, returned {settlement.returned}, RSS {_resident_mib():.0f} MiB; "
+        f"commands p50 {p50:.1f} ms, p99 {p99:.1f} ms, longest {longest:.1f} ms",
         flush=True,
     )
 
