@@ -87,8 +87,8 @@ class CheckpointStore:
             raise self._not_written(name, writing, error) from error
         return info
 
-    def read(self, name: str, *, verify: bool = True) -> dict[str, bytes]:
-        """Return all files of a checkpoint.
+    def read(self, name: str, *, verify: bool = True, only: Collection[str] | None = None) -> dict[str, bytes]:
+        """Return the files of a checkpoint: all, or those of `only` that it has.
 
         Raises:
             CheckpointError: there is none of that name, or a file differs from its manifest.
@@ -96,6 +96,8 @@ class CheckpointStore:
         info = self.info(name)
         contents: dict[str, bytes] = {}
         for file, expected in info.files.items():
+            if only is not None and file not in only:
+                continue
             try:
                 contents[file] = self._store.read(f"{name}/{file}")
             except FileNotFoundError as error:

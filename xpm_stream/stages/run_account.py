@@ -5,11 +5,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from xpm_stream.config import RunConfig
+from xpm_stream.errors import CheckpointError
 from xpm_stream.label_queue import AuditReport, QueueStats, TrainedLedger, connect
 from xpm_stream.monitoring.summary import SampleCounts
 from xpm_stream.registry.checkpoints import CheckpointStore
 from xpm_stream.stages.run_folder import RunFolder
-from xpm_stream.stages.training_state import TrainingState, decode_training_state
+from xpm_stream.stages.training_state import TRAINING, TrainingState, decode_training_state
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,10 +47,16 @@ def account_of(config: RunConfig) -> RunAccount:
         QueueError: Redis cannot be reached.
         CheckpointError: the checkpoint cannot be read.
     """
-    folder = RunFolder.of(config)
-    training, trained = last_training_state(config)
-    with connect(config.redis, config.queue, run_folder=folder.root) as queue:
-        return RunAccount(queue.audit(trained), queue.stats(), training)
+    training = TrainingState()
+
+    def ledger() -> TrainedLedger:
+        nonlocal training
+        training, trained = last_training_state(config)
+        return trained
+
+    with connect(config.redis, config.queue, run_folder=RunFolder.of(config).root) as queue:
+        # The ledger is read after the queue was looked at: what a trainer acknowledges in between is in it.
+        return RunAccount(queue.audit(ledger), queue.stats(), training)
 
 
 def last_training_state(config: RunConfig) -> tuple[TrainingState, TrainedLedger]:
@@ -60,6 +67,12 @@ def last_training_state(config: RunConfig) -> tuple[TrainingState, TrainedLedger
     """
     store = CheckpointStore(f"{RunFolder.of(config).registry_url(config)}/resume")
     latest = store.latest()
-    if latest is None:
-        return TrainingState(), TrainedLedger()
-    return decode_training_state(store.read(latest.name), name=latest.name)
+    while latest is not None:
+        try:
+            return decode_training_state(store.read(latest.name, only=(TRAINING,)), name=latest.name)
+        except CheckpointError:
+            newer = store.latest()
+            if newer is None or newer.name == latest.name:
+                raise
+            latest = newer  # a trainer at work has pruned the one that was the last
+    return TrainingState(), TrainedLedger()
