@@ -28,6 +28,7 @@ from xpm_stream.stages.run_folder import RunFolder
 
 _LOOK_EVERY_S: Final = 0.25
 _KINDS: Final[tuple[Kind, ...]] = ("label", "train", "promote")
+_LOGGED_CALLS: Final = 5000  # few, because they count in the memory of Redis
 _GIVE_UP_S: Final = 1800.0
 
 
@@ -96,7 +97,10 @@ def measure(
                     "promotion": {"every_steps": 1_000_000},
                 },
             )
-            with measured_roles(config, samples=len(usable), time_commits=True) as roles, every_call_logged(client):
+            with (
+                measured_roles(config, samples=len(usable), time_commits=True) as roles,
+                every_call_logged(client, newest=_LOGGED_CALLS),
+            ):
                 start_s, looks, scripts = _run(roles, client, labelers=labelers)
                 resume = CheckpointStore(f"{RunFolder.of(config).registry_url(config)}/resume")
                 latest = resume.latest()

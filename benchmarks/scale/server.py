@@ -64,10 +64,13 @@ def share_of_core(before: ServerFacts, after: ServerFacts) -> float:
 
 
 @contextmanager
-def every_call_logged(client: redis.Redis) -> Iterator[None]:
-    """Have the server's slow log take every script from here on, the newest 50,000 kept; as before afterwards."""
+def every_call_logged(client: redis.Redis, *, newest: int = _SLOWLOG_ENTRIES) -> Iterator[None]:
+    """Have the server's slow log take every script from here on; as before afterwards, and empty.
+
+    The log is in Redis' memory, about a kilobyte for each of the `newest` calls that it keeps.
+    """
     kept = client.config_get("slowlog-*")
-    client.config_set("slowlog-max-len", _SLOWLOG_ENTRIES)
+    client.config_set("slowlog-max-len", newest)
     # No script is faster; Redis 6.2 would log each command inside a script too.
     client.config_set("slowlog-log-slower-than", _LOGGED_FROM_US)
     client.slowlog_reset()
@@ -76,6 +79,7 @@ def every_call_logged(client: redis.Redis) -> Iterator[None]:
     finally:
         for name, value in kept.items():
             client.config_set(name, value)
+        client.slowlog_reset()
 
 
 def script_times(client: redis.Redis) -> list[ScriptTime]:
