@@ -160,3 +160,15 @@ def test_a_sample_tried_alone_and_survived_is_no_suspect_any_more(stale):
     while (again := queue.take_relabels("w", count=3)) is None:
         pass
     assert (again.work[0].tried, again.work[0].attempts) == (0, 1)
+
+
+def test_a_suspect_is_leased_without_the_ordinary_work_behind_it(stale):
+    queue, held = stale
+    queue.give_back(held[:1], reason="stale")
+    for _ in range(2):
+        queue.take_relabels("w", count=3)
+        expire_relabels(queue)
+    queue.give_back(held[1:], reason="stale")
+    alone, others = queue.take_relabels("w", count=3), queue.take_relabels("w", count=3)
+    assert [one.sample for one in alone.work] == [held[0].sample]
+    assert [one.sample for one in others.work] == [delivery.sample for delivery in held[1:]]

@@ -304,3 +304,24 @@ def test_a_label_is_handed_out_once_while_another_thread_gives_back_and_acknowle
         done.set()
         settling.result()
     assert sorted(ordinals(seen)) == list(range(1500))
+
+
+def test_settling_looks_again_when_a_dead_letter_is_replayed_meanwhile(queue, open_queue, monkeypatch):
+    fill(queue, labels=3)
+    queue.raise_epoch()
+    first, second, _ = queue.read("r", count=3)
+    queue.dead_letter(first, reason="broken")
+    queue.acknowledge([second])  # in a checkpoint that is lost
+    newer = open_queue()
+    newer.raise_epoch()
+    places = newer._places
+
+    def replayed_just_before(snapshot):
+        queue.replay(list(queue.dead_letters()))
+        return places(snapshot)
+
+    monkeypatch.setattr(newer, "_places", replayed_just_before)
+    assert newer.settle(ledger_of()).returned == 1
+    report = newer.audit(ledger_of())
+    assert report.ok, report.problems()
+    assert report.totals()["relabels"] == 1
