@@ -137,10 +137,10 @@ class Trainer:
             epoch=self._state.epoch,
             rank=self._ranks.number,
         )
-        finished = False
-        with Prefetched(feed.items, depth=_PREFETCHED_ITEMS, name="label feed") as items:
+        finished = self._steps_done()
+        with Prefetched(feed.items, depth=_PREFETCHED_ITEMS, name="label feed", watchdog=self._role.watchdog) as items:
             waited_from = time.monotonic()
-            for item in items:
+            for item in () if finished else items:
                 self._metrics.data_wait_seconds.inc(time.monotonic() - waited_from)
                 self._durability.acknowledge_later(feed.take_duplicates())
                 fresh = None if isinstance(item, Starved) else self._without_stale(feed, item)
@@ -184,6 +184,9 @@ class Trainer:
             self._durability.checkpoint()
         if not brought:
             return self._starved()
+        return self._steps_done()
+
+    def _steps_done(self) -> bool:
         return bool(self._config.trainer.steps) and self._state.step >= self._config.trainer.steps
 
     def _starved(self) -> bool:
