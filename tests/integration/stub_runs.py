@@ -133,8 +133,7 @@ class StubRun:
     def finish(self, roles: dict[str, ForkServerProcess]) -> None:
         """Wait for labeler and trainer to find the corpus finished, and end the promoter."""
         for kind in ("label", "train"):
-            roles[kind].join(PATIENCE_S)
-            assert roles[kind].exitcode == 0, f"{kind}: {roles[kind].exitcode}\n{self.said()}"
+            self.until(lambda kind=kind: roles[kind].exitcode == 0, what=f"{kind} finding the corpus finished")
         roles["promote"].terminate()
         roles["promote"].join(30)
         assert roles["promote"].exitcode == 0, self.said()
