@@ -21,11 +21,11 @@ _ONCE: Final = (
     "trainer.after_settle",
     "trainer.after_candidate_before_proposal",
     "trainer.after_proposal",
+    "labeler.after_lease",
 )
 _RARE: Final = (
     "promoter.before_log",
     "promoter.after_log",
-    "labeler.after_lease",
     "labeler.after_relabel_lease",
     "labeler.after_relabel_label",
     "labeler.after_relabel_commit",

@@ -12,6 +12,7 @@ from benchmarks.faults.plan import Fault
 from benchmarks.faults.processes import CellFailed, Launched, until
 from benchmarks.faults.progress import Held, next_progress
 from benchmarks.faults.world import LEASE_S, Slot, World
+from xpm_stream.stages.run_account import account_of
 
 PATIENCE_S: Final = 45.0  # far above the goal: a busy machine makes a late recovery, and only a hang is a failure
 DISK_ERRORS: Final = ("CheckpointError", "RegistryError")  # what a role on a full disk may end with
@@ -29,7 +30,17 @@ async def strike(world: World, slot: Slot, victim: Launched) -> Seconds:
     return await _STRIKES[world.cell.fault](world, slot, victim)
 
 
+async def _nothing_missing(world: World, slot: Slot) -> None:
+    """With no trainer at work, everything acknowledged is in the last durable checkpoint: nobody has to repair it."""
+    if slot.kind == "trainer":
+        account = await asyncio.to_thread(account_of, world.direct_config)
+        # Labelers are at work: what they move meanwhile may be seen in two places, but never in none.
+        if account.audit.missing:
+            raise CellFailed(f"the audit while the trainer is away: {account.audit.problems()}")
+
+
 async def _killed(world: World, slot: Slot, victim: Launched) -> Seconds:
+    await _nothing_missing(world, slot)
     over = time.monotonic()
     gone_on = next_progress(world, slot, held=Held.of(world, slot) if slot.kind == "labeler" else None)
     world.start(slot)
@@ -39,6 +50,7 @@ async def _killed(world: World, slot: Slot, victim: Launched) -> Seconds:
 async def _frozen(world: World, slot: Slot, victim: Launched) -> Seconds:
     if slot.kind == "labeler":
         return await _frozen_labeler(world, slot, victim)
+    await _nothing_missing(world, slot)
     frozen = time.monotonic()
     gone_on = next_progress(world, slot)
     epoch = world.counters()["epoch"]
