@@ -49,9 +49,10 @@ INLINE_BYTES = 20_000  # a small JPEG
 
 def message(sample: SampleId, *, num_instances: int = 3, inline: bool = False) -> LabelMessage:
     """A label of a COCO-like image with as many instances as a caption has nouns."""
-    image: ImagePayload = ImageReference("s3://bucket/captions/part-00017/shard-000123.tar", 123_456_789, 54_321)
-    if inline:
-        image = ImageInline(bytes(INLINE_BYTES))
+    image: ImagePayload = ImageInline(bytes(INLINE_BYTES))
+    if not inline:
+        url = "s3://bucket/captions/part-00017/shard-000123.tar"
+        image = ImageReference(url, offset=123_456_789, size=54_321, crc32=0xFFFFFFFF)
     return LabelMessage(
         method="xpm",
         sample=sample,

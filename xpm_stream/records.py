@@ -42,6 +42,7 @@ class ImageReference(msgspec.Struct, frozen=True, gc=False, tag="reference"):
     url: str
     offset: int  # bytes from the start of the tar to the first byte of the image file
     size: int  # bytes
+    crc32: int | None = None  # zlib.crc32 of these bytes as they were labelled; none: nobody computed it
 
 
 class ImageInline(msgspec.Struct, frozen=True, gc=False, tag="inline"):

@@ -171,6 +171,19 @@ def test_a_shard_that_became_shorter_is_named(tmp_path: Path) -> None:
         fetch_image(ImageReference(url=str(tmp_path / "a.tar"), offset=3, size=10))
 
 
+def test_a_reference_to_bytes_that_changed_is_refused(tmp_path: Path) -> None:
+    path, fetcher = tmp_path / "a.tar", ImageFetcher(max_bytes=10)
+    path.write_bytes(b"12345")
+    reference = ImageReference(url=str(path), offset=1, size=3, crc32=zlib.crc32(b"234"))
+    assert fetcher.fetch(reference) == b"234"
+    path.write_bytes(b"12845")
+    with pytest.raises(SampleError, match=r"bytes 1-4 of .*a\.tar are not those that were labelled") as caught:
+        fetcher.fetch(reference)
+    assert caught.value.reason == "image_changed"
+    unchecked = ImageReference(url=str(path), offset=1, size=3)
+    assert fetcher.fetch(unchecked) == b"284", "labels of before the checksum"
+
+
 def test_a_reference_that_would_run_a_command_is_refused() -> None:
     with pytest.raises(DataError, match="would run a command"):
         fetch_image(ImageReference(url="pipe:cat /etc/hostname", offset=0, size=3))

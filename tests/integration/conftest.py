@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -10,10 +10,12 @@ import pytest
 import yaml
 from processes import Run
 from small_runs import SMALL, SYNTHETIC, MakeRun
+from stub_runs import MakeStubRun, StubRun, make_stub_run
 
 from xpm_stream.config.loading import parse_config
 from xpm_stream.config.schema import SyntheticCorpusConfig
 from xpm_stream.data.synthetic import CorpusPaths, write_corpus
+from xpm_stream.label_queue import LabelQueue, connect, start_or_join
 from xpm_stream.methods import find_method
 from xpm_stream.registry.checkpoints import CheckpointStore
 from xpm_stream.stages.network_files import network_files
@@ -72,3 +74,38 @@ def make_run(text_cache: Path, tmp_path_factory: pytest.TempPathFactory) -> Iter
     yield make
     for run in runs:
         run.end()
+
+
+@pytest.fixture
+def stub_run(tmp_path: Path) -> Iterator[MakeStubRun]:
+    """Make a stub run with an embedded Redis; `method` is one of hunt_methods, if not the stub."""
+    runs: list[StubRun] = []
+    servers = []
+
+    def make(*, method: str | None = None, **settings: Any) -> StubRun:
+        run = make_stub_run(tmp_path, redis={}, **{"pace_ms": 0, **settings})
+        if method is not None:
+            run.config = run.config.model_copy(update={"method": f"hunt_methods:{method}"})
+        runs.append(run)
+        servers.append(start_or_join(run.config.redis, run_folder=run.folder))
+        return run
+
+    yield make
+    for run in runs:
+        run.end()
+    for server in servers:
+        server.stop()
+
+
+@pytest.fixture
+def queue_of() -> Iterator[Callable[[StubRun], LabelQueue]]:
+    """Open the label queue of a stub run."""
+    queues = []
+
+    def another(run: StubRun) -> LabelQueue:
+        queues.append(connect(run.config.redis, run.config.queue, run_folder=run.folder))
+        return queues[-1]
+
+    yield another
+    for queue in queues:
+        queue.close()

@@ -218,6 +218,9 @@ def make_stub_run(
     return StubRun(config, usable, samples, environment)
 
 
+MakeStubRun = Callable[..., StubRun]
+
+
 def _get(url: str) -> tuple[int, str]:
     try:
         with urllib.request.urlopen(url, timeout=30) as answer:

@@ -29,7 +29,7 @@ def label(sample: SampleId, *, num_instances: int = 1, promotion: int = 1) -> La
         method="xpm",
         sample=sample,
         teacher=TeacherVersion(promotion, 0, 0),
-        image=ImageReference("s3://bucket/laion/part-00017/shard-000123.tar", 1234567, 54321),
+        image=ImageReference("s3://bucket/laion/part-00017/shard-000123.tar", 1234567, 54321, 0xFFFFFFFF),
         image_size_wh=(640, 480),
         words=["cat", "dog", "umbrella"],
         annotation=InstanceAnnotation(instances=[instance() for _ in range(num_instances)]),

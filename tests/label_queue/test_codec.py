@@ -8,6 +8,7 @@ from queue_examples import instance, label
 
 from xpm_stream.errors import MessageError
 from xpm_stream.label_queue import decode, encode
+from xpm_stream.label_queue.codec import MAX_MESSAGE_BYTES
 from xpm_stream.records import (
     ImageInline,
     ImageReference,
@@ -39,9 +40,9 @@ instances = st.builds(
     score=unit,
     reliability=st.none() | unit,
 )
-images = st.builds(ImageReference, st.text(), big, st.integers(1, 2**40)) | st.builds(
-    ImageInline, st.binary(min_size=1, max_size=300)
-)
+images = st.builds(
+    ImageReference, st.text(), big, st.integers(1, 2**40), st.none() | st.integers(0, 2**32 - 1)
+) | st.builds(ImageInline, st.binary(min_size=1, max_size=300))
 messages = st.builds(
     LabelMessage,
     method=st.text(max_size=10),
@@ -84,11 +85,35 @@ def test_five_instances_by_reference_take_less_than_a_kilobyte():
     assert len(encode(label(SAMPLE, num_instances=5))) < 1000
 
 
+def test_a_message_too_large_for_redis_is_refused_before_it_is_sent():
+    with pytest.raises(MessageError, match="above the limit"):
+        encode(msgspec.structs.replace(label(SAMPLE), image=ImageInline(bytes(MAX_MESSAGE_BYTES))))
+
+
 def test_another_schema_version_is_named():
     wire = msgspec.msgpack.decode(encode(label(SAMPLE)))
     wire[0] = 2
     with pytest.raises(MessageError, match="schema version 2, this build reads 1"):
         decode(msgspec.msgpack.encode([*wire, "a field of the future"]))
+
+
+def test_a_reference_without_a_checksum_is_still_read():
+    wire = msgspec.msgpack.decode(encode(label(SAMPLE)))
+    assert wire[4][4:] == [0xFFFFFFFF]
+    wire[4] = wire[4][:4]
+    found = decode(msgspec.msgpack.encode(wire))
+    assert isinstance(found.image, ImageReference)
+    assert found.image.crc32 is None
+
+
+def test_a_reader_of_before_the_checksum_passes_over_it():
+    class Earlier(msgspec.Struct, array_like=True, tag="r"):
+        url: str
+        offset: int
+        size: int
+
+    wire = msgspec.msgpack.decode(encode(label(SAMPLE)))
+    assert msgspec.convert(wire[4], Earlier).size == 54321
 
 
 @pytest.mark.parametrize(
@@ -114,6 +139,8 @@ def test_an_impossible_instance_is_refused_before_it_is_sent(change, complaint):
     ("change", "complaint"),
     [
         ({"image": ImageReference("u", -1, 5)}, "byte range"),
+        ({"image": ImageReference("u", 1, 5, 2**32)}, "checksum"),
+        ({"key": "a\udcff"}, "surrogates not allowed"),
         ({"image": ImageInline(b"")}, "empty"),
         ({"image_size_wh": (0, 5)}, "image size"),
         ({"labelled_at_s": math.inf}, "labelled_at_s"),

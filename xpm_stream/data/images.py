@@ -82,14 +82,22 @@ class ImageFetcher:
         """Return the encoded image; safe to call from several threads.
 
         Raises:
-            SampleError: with reason `image_too_large`: the image has more than `max_bytes`.
+            SampleError: with reason `image_too_large` (more than `max_bytes`), or `image_changed` (the bytes are not
+                those that were labelled).
             DataError: the image cannot be fetched (see `fetch_image`).
         """
         size = payload.size if isinstance(payload, ImageReference) else len(payload.data)
         if size > self.max_bytes:
             message = f"the image has {size} bytes, above the limit of {self.max_bytes}"
             raise SampleError(message, reason="image_too_large")
-        return fetch_image(payload)
+        data = fetch_image(payload)
+        if isinstance(payload, ImageReference) and payload.crc32 not in (None, zlib.crc32(data)):
+            message = (
+                f"bytes {payload.offset}-{payload.offset + payload.size} of {payload.url} are not those that were "
+                "labelled: the shard was rewritten; its new content is a new shard, for `xpm-stream shards add`"
+            )
+            raise SampleError(message, reason="image_changed")
+        return data
 
 
 def _check_size(width: int, height: int, max_pixels: int) -> None:

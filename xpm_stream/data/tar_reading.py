@@ -6,6 +6,7 @@ captions in KEY.txt (one a line) or a field of KEY.json. A file that comes twice
 
 from __future__ import annotations
 
+import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Final
@@ -174,7 +175,9 @@ class _Assembly:
         if rank < self.image_rank and self._fits(member, self.config.max_image_bytes, "image_too_large"):
             self.image = tar.read(member)
             if tar.can_seek:
-                self.reference = ImageReference(url=tar.url, offset=member.data_offset, size=member.size)
+                self.reference = ImageReference(
+                    url=tar.url, offset=member.data_offset, size=member.size, crc32=zlib.crc32(self.image)
+                )
             self.image_rank = rank
 
     def _fits(self, member: TarMember, max_bytes: int, reason: str) -> bool:

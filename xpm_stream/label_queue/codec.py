@@ -1,8 +1,9 @@
 """Label messages to bytes and back: msgpack, positional, typed, versioned, validated on read.
 
 Layout (schema version 1): [version, method, [pass, shard, ordinal], [promotion, epoch, step], image, [width, height],
-words, annotation, labelled_at_s, key], where image is ["r", url, offset, size] or ["i", bytes]; annotation_wire.py says
-what an annotation is.
+words, annotation, labelled_at_s, key], where image is ["r", url, offset, size, crc32] or ["i", bytes];
+annotation_wire.py says what an annotation is. A field added at an end needs no new version: a reader that does not know
+it passes over it, and one that misses it takes its default (crc32: none).
 """
 
 from __future__ import annotations
@@ -30,6 +31,7 @@ class _Reference(msgspec.Struct, frozen=True, gc=False, array_like=True, tag="r"
     url: str
     offset: int
     size: int
+    crc32: int | None = None
 
 
 class _Inline(msgspec.Struct, frozen=True, gc=False, array_like=True, tag="i"):
@@ -53,6 +55,8 @@ class _Wire(msgspec.Struct, frozen=True, gc=False, array_like=True):
     key: str
 
 
+MAX_MESSAGE_BYTES: Final = 64 << 20  # Redis takes half a gigabyte at once, and a commit carries a batch
+
 _ENCODER: Final = msgspec.msgpack.Encoder()
 _DECODER: Final = msgspec.msgpack.Decoder(_Wire)
 _HEADER_DECODER: Final = msgspec.msgpack.Decoder(_Header)
@@ -62,23 +66,34 @@ def encode(message: LabelMessage) -> bytes:
     """The message as bytes.
 
     Raises:
-        MessageError: it holds what a reader would refuse (a mask of another size, a number that is not finite, ...).
+        MessageError: it holds what a reader would refuse (a mask of another size, a number that is not finite, ...), or
+            has more than MAX_MESSAGE_BYTES.
     """
     _check(message)
-    sample, teacher = message.sample, message.teacher
-    return _ENCODER.encode(
-        _Wire(
-            schema_version=message.schema_version,
-            method=message.method,
-            sample=(sample.pass_index, sample.shard_id, sample.ordinal),
-            teacher=(teacher.promotion, teacher.epoch, teacher.step),
-            image=_wire_image(message.image),
-            image_size_wh=message.image_size_wh,
-            words=message.words,
-            annotation=to_wire(message.annotation),
-            labelled_at_s=message.labelled_at_s,
-            key=message.key,
+    try:
+        data = _ENCODER.encode(_wire(message))
+    except UnicodeEncodeError as error:
+        raise MessageError(f"label of sample {message.sample}: {error}") from error
+    if len(data) > MAX_MESSAGE_BYTES:
+        raise MessageError(
+            f"label of sample {message.sample} has {len(data)} bytes, above the limit of {MAX_MESSAGE_BYTES}"
         )
+    return data
+
+
+def _wire(message: LabelMessage) -> _Wire:
+    sample, teacher = message.sample, message.teacher
+    return _Wire(
+        schema_version=message.schema_version,
+        method=message.method,
+        sample=(sample.pass_index, sample.shard_id, sample.ordinal),
+        teacher=(teacher.promotion, teacher.epoch, teacher.step),
+        image=_wire_image(message.image),
+        image_size_wh=message.image_size_wh,
+        words=message.words,
+        annotation=to_wire(message.annotation),
+        labelled_at_s=message.labelled_at_s,
+        key=message.key,
     )
 
 
@@ -128,13 +143,13 @@ def _check_version(version: int) -> None:
 
 def _wire_image(image: ImagePayload) -> _Reference | _Inline:
     if isinstance(image, ImageReference):
-        return _Reference(image.url, image.offset, image.size)
+        return _Reference(image.url, image.offset, image.size, image.crc32)
     return _Inline(image.data)
 
 
 def _image(wire: _Reference | _Inline) -> ImagePayload:
     if isinstance(wire, _Reference):
-        return ImageReference(wire.url, wire.offset, wire.size)
+        return ImageReference(wire.url, wire.offset, wire.size, wire.crc32)
     return ImageInline(wire.data)
 
 
@@ -156,6 +171,8 @@ def _check_values(message: LabelMessage) -> None:
     if isinstance(image, ImageReference):
         if image.offset < 0 or image.size < 1:
             raise MessageError(f"image reference {image.url}@{image.offset}+{image.size} is not a byte range")
+        if image.crc32 is not None and not 0 <= image.crc32 < 2**32:
+            raise MessageError(f"image reference {image.url}@{image.offset} has checksum {image.crc32}, not a CRC-32")
     elif not image.data:
         raise MessageError("the image carried inline is empty")
     if not math.isfinite(message.labelled_at_s):
