@@ -3,8 +3,9 @@
 A kind is a tagged struct of `WireAnnotation` with its way in (`to_wire`), its way out (`from_wire`) and its limits
 (`check_annotation`). Everything around the annotation is the label queue's codec, which never looks inside.
 
-`InstanceAnnotation` is ["instances", [[word, geometry, mask], ...]]; `geometry` is six big-endian float32: box x1 y1
-x2 y2, score, reliability (NaN: the teacher gives none). They thus travel in the precision networks give them in.
+`InstanceAnnotation` is ["instances", [[word, geometry, mask], ...], proposals]; `geometry` is six big-endian float32:
+box x1 y1 x2 y2, score, reliability (NaN: the teacher gives none); `proposals` is five for each proposal: box and
+background score. They thus travel in the precision networks give them in.
 """
 
 from __future__ import annotations
@@ -16,9 +17,10 @@ from typing import Final
 import msgspec
 
 from xpm_stream.errors import MessageError
-from xpm_stream.records import MASK_GRID, Annotation, InstanceAnnotation, PseudoInstance
+from xpm_stream.records import MASK_GRID, Annotation, InstanceAnnotation, PseudoInstance, RegionProposal
 
 _GEOMETRY: Final = struct.Struct(">6f")
+_PROPOSAL: Final = struct.Struct(">5f")
 _MASK_BYTES: Final = MASK_GRID * MASK_GRID // 8
 _FLOAT32_MAX: Final = struct.unpack(">f", b"\x7f\x7f\xff\xff")[0]
 
@@ -35,6 +37,7 @@ class WireInstances(msgspec.Struct, frozen=True, gc=False, array_like=True, tag=
     """`InstanceAnnotation` on the wire."""
 
     instances: list[WireInstance]
+    proposals: bytes = b""
 
 
 WireAnnotation = WireInstances  # grows with the Annotation union, by array-like structs with tags of their own
@@ -42,7 +45,10 @@ WireAnnotation = WireInstances  # grows with the Annotation union, by array-like
 
 def to_wire(annotation: Annotation) -> WireAnnotation:
     """Return the wire form; `check_annotation` it first."""
-    return WireInstances([_wire_instance(instance) for instance in annotation.instances])
+    return WireInstances(
+        [_wire_instance(instance) for instance in annotation.instances],
+        b"".join(_PROPOSAL.pack(*one.box_xyxy, one.background_score) for one in annotation.proposals),
+    )
 
 
 def from_wire(wire: WireAnnotation) -> Annotation:
@@ -51,7 +57,15 @@ def from_wire(wire: WireAnnotation) -> Annotation:
     Raises:
         MessageError: a packed field is not of its size.
     """
-    return InstanceAnnotation(instances=[_instance(one) for one in wire.instances])
+    if len(wire.proposals) % _PROPOSAL.size:
+        raise MessageError(f"proposals have {len(wire.proposals)} bytes, not a multiple of {_PROPOSAL.size}")
+    return InstanceAnnotation(
+        instances=[_instance(one) for one in wire.instances],
+        proposals=[
+            RegionProposal(box_xyxy=(x1, y1, x2, y2), background_score=score)
+            for x1, y1, x2, y2, score in _PROPOSAL.iter_unpack(wire.proposals)
+        ],
+    )
 
 
 def check_annotation(annotation: Annotation, *, where: str) -> None:
@@ -62,6 +76,10 @@ def check_annotation(annotation: Annotation, *, where: str) -> None:
     """
     for instance in annotation.instances:
         _check_instance(instance, where)
+    for proposal in annotation.proposals:
+        _check_box(proposal.box_xyxy, where, of="a proposal")
+        if not 0.0 <= proposal.background_score <= 1.0:
+            raise MessageError(f"{where}: background score of a proposal is {proposal.background_score}, not 0..1")
 
 
 def _wire_instance(instance: PseudoInstance) -> WireInstance:
@@ -89,12 +107,14 @@ def _check_instance(instance: PseudoInstance, where: str) -> None:
             f"{where}: mask of `{instance.word}` has {len(instance.mask_bits)} bytes; "
             f"a {MASK_GRID}x{MASK_GRID} grid has {_MASK_BYTES}"
         )
-    x1, y1, x2, y2 = instance.box_xyxy
-    if not (-_FLOAT32_MAX <= x1 <= x2 <= _FLOAT32_MAX and -_FLOAT32_MAX <= y1 <= y2 <= _FLOAT32_MAX):
-        raise MessageError(
-            f"{where}: box of `{instance.word}` is {instance.box_xyxy}, not x1 <= x2, y1 <= y2 in pixels"
-        )
+    _check_box(instance.box_xyxy, where, of=f"`{instance.word}`")
     if not 0.0 <= instance.score <= 1.0:
         raise MessageError(f"{where}: score of `{instance.word}` is {instance.score}, not 0..1")
     if instance.reliability is not None and not 0.0 <= instance.reliability <= 1.0:
         raise MessageError(f"{where}: reliability of `{instance.word}` is {instance.reliability}, not 0..1")
+
+
+def _check_box(box_xyxy: tuple[float, float, float, float], where: str, *, of: str) -> None:
+    x1, y1, x2, y2 = box_xyxy
+    if not (-_FLOAT32_MAX <= x1 <= x2 <= _FLOAT32_MAX and -_FLOAT32_MAX <= y1 <= y2 <= _FLOAT32_MAX):
+        raise MessageError(f"{where}: box of {of} is {box_xyxy}, not x1 <= x2, y1 <= y2 in pixels")

@@ -72,10 +72,18 @@ class PseudoInstance(msgspec.Struct, frozen=True, gc=False, kw_only=True):
     reliability: float | None = None  # 0..1 where the teacher can give one, higher is more trustworthy
 
 
+class RegionProposal(msgspec.Struct, frozen=True, gc=False, kw_only=True):
+    """A class-agnostic proposal of the teacher, for methods whose student learns from more than the instances."""
+
+    box_xyxy: tuple[float, float, float, float]  # pixels of the stored image
+    background_score: float  # teacher's probability that no class is there, 0..1
+
+
 class InstanceAnnotation(msgspec.Struct, frozen=True, gc=False, kw_only=True, tag="instances"):
     """What the region methods (XPM and those it compares with) say of one image."""
 
     instances: list[PseudoInstance]
+    proposals: list[RegionProposal] = []  # best first; empty for methods that need none
 
     def findings(self) -> list[Finding]:
         """Return one finding for each instance."""

@@ -15,6 +15,7 @@ from xpm_stream.records import (
     InstanceAnnotation,
     LabelMessage,
     PseudoInstance,
+    RegionProposal,
     SampleId,
     ShardId,
     TeacherVersion,
@@ -40,6 +41,7 @@ instances = st.builds(
     score=unit,
     reliability=st.none() | unit,
 )
+proposals = st.builds(RegionProposal, box_xyxy=boxes(), background_score=unit)
 images = st.builds(
     ImageReference, st.text(), big, st.integers(1, 2**40), st.none() | st.integers(0, 2**32 - 1)
 ) | st.builds(ImageInline, st.binary(min_size=1, max_size=300))
@@ -51,7 +53,9 @@ messages = st.builds(
     image=images,
     image_size_wh=st.tuples(st.integers(1, 10**5), st.integers(1, 10**5)),
     words=st.lists(st.text(max_size=20), max_size=5),
-    annotation=st.builds(InstanceAnnotation, instances=st.lists(instances, max_size=4)),
+    annotation=st.builds(
+        InstanceAnnotation, instances=st.lists(instances, max_size=4), proposals=st.lists(proposals, max_size=4)
+    ),
     labelled_at_s=st.floats(0, 1e10),
     key=st.text(max_size=20),
 )
@@ -114,6 +118,42 @@ def test_a_reader_of_before_the_checksum_passes_over_it():
 
     wire = msgspec.msgpack.decode(encode(label(SAMPLE)))
     assert msgspec.convert(wire[4], Earlier).size == 54321
+
+
+def test_labels_of_before_the_proposals_are_still_read_and_their_readers_pass_over_them():
+    proposal = RegionProposal(box_xyxy=(0.0, 1.0, 2.0, 3.0), background_score=0.5)
+    annotation = InstanceAnnotation(instances=[instance()], proposals=[proposal, proposal])
+    wire = msgspec.msgpack.decode(encode(msgspec.structs.replace(label(SAMPLE), annotation=annotation)))
+    assert len(wire[7][2]) == 2 * 20
+    wire[7] = wire[7][:2]
+    assert decode(msgspec.msgpack.encode(wire)).annotation == InstanceAnnotation(instances=[instance()])
+
+    class Earlier(msgspec.Struct, array_like=True, tag="instances"):
+        instances: list[msgspec.Raw]
+
+    assert len(msgspec.msgpack.decode(msgspec.msgpack.encode([*wire[7], b"later"]), type=Earlier).instances) == 1
+
+
+def test_proposals_cut_short_are_refused():
+    wire = msgspec.msgpack.decode(encode(label(SAMPLE)))
+    wire[7][2] = b"x" * 21
+    with pytest.raises(MessageError, match="21 bytes, not a multiple of 20"):
+        decode(msgspec.msgpack.encode(wire))
+
+
+@pytest.mark.parametrize(
+    ("box", "score", "complaint"),
+    [
+        ((5.0, 0.0, 1.0, 1.0), 0.5, "box of a proposal"),
+        ((0.0, 0.0, math.nan, 1.0), 0.5, "box of a proposal"),
+        ((0.0, 0.0, 1.0, 1.0), 1.5, "background score"),
+        ((0.0, 0.0, 1.0, 1.0), math.nan, "background score"),
+    ],
+)
+def test_an_impossible_proposal_is_refused_before_it_is_sent(box, score, complaint):
+    broken = InstanceAnnotation(instances=[], proposals=[RegionProposal(box_xyxy=box, background_score=score)])
+    with pytest.raises(MessageError, match=complaint):
+        encode(msgspec.structs.replace(label(SAMPLE), annotation=broken))
 
 
 @pytest.mark.parametrize(
