@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 import socketserver
 import threading
 import time
@@ -17,7 +16,6 @@ from stub_runs import StubRun, make_stub_run
 
 from xpm_stream.label_queue import LabelQueue, ShardRecord, connect, start_or_join
 from xpm_stream.records import ShardId
-from xpm_stream.registry.checkpoints import CheckpointStore
 from xpm_stream.registry.promotion_log import PromotionLog
 
 pytestmark = pytest.mark.slow
@@ -152,35 +150,6 @@ def test_a_store_that_is_away_for_a_moment_fails_no_shard(
     assert queue.stats().shards_failed == 0, [row.note for row in queue.shard_rows()]
 
 
-@pytest.mark.xfail(strict=True, reason="a labeler names the shards of its configuration once, when it starts")
-def test_labelers_name_their_shards_again_to_a_redis_that_was_emptied(
-    make_run: MakeRun, open_queue: Callable[[StubRun], LabelQueue]
-) -> None:
-    run = make_run(shards=2, samples_per_shard=400)
-    queue = open_queue(run)
-    run.start("promote")
-    run.start("label")
-    until(lambda: queue.stats().unacked_labels >= 256, what="a full budget", within_s=SOON_S)
-    queue.edge.client.flushall()
-    until(lambda: queue.stats().labels_committed, what="labels", within_s=SOON_S)
-
-
-@pytest.mark.xfail(strict=True, reason="the trainer asks Redis alone whether all is done")
-def test_a_trainer_waits_for_shards_of_its_configuration_that_nobody_has_named_yet(make_run: MakeRun) -> None:
-    run = make_run(shards=2, samples_per_shard=100)
-    second = Path(run.config.data.shards[0]).parent / "shard-00001.tar"
-    hidden = second.rename(second.with_suffix(".later"))
-    roles = run.start_all()
-    for kind in ("label", "train"):
-        roles[kind].join(60)
-        assert roles[kind].exitcode == 0
-    hidden.rename(second)
-    trainer = run.start("train")
-    until(lambda: len(run.log("train", "trainer started")) == 2, what="the trainer", within_s=60)
-    trainer.join(3)  # it looked several times by now
-    assert trainer.exitcode is None, "it ended before any labeler came"
-
-
 def test_a_trainer_that_has_done_its_steps_takes_none_when_it_is_started_again(make_run: MakeRun) -> None:
     run = make_run(shards=1, samples_per_shard=400, trainer={"steps": 5})
     run.start("promote")
@@ -203,22 +172,3 @@ def test_a_label_that_cannot_be_written_is_a_dead_letter_and_ends_no_labeler(
     until(lambda: queue.stats().shards_finished or labeler.exitcode is not None, what="an end", within_s=60)
     assert labeler.exitcode is None
     assert queue.stats().dead_letters == 1
-
-
-@pytest.mark.xfail(strict=True, reason="a labeler sees a drained queue before the trainer has settled, and leaves")
-def test_a_labeler_does_not_leave_before_the_trainer_has_returned_what_a_lost_checkpoint_held(
-    make_run: MakeRun, open_queue: Callable[[StubRun], LabelQueue]
-) -> None:
-    run = make_run(shards=1, samples_per_shard=200)
-    roles = run.start_all()
-    for kind in ("label", "train"):
-        roles[kind].join(60)
-        assert roles[kind].exitcode == 0
-    latest = CheckpointStore(f"{run.folder}/registry/resume").latest()
-    assert latest is not None
-    shutil.rmtree(run.folder / "registry" / "resume" / latest.name)
-    labeler = run.start("label")
-    labeler.join(SOON_S)  # as `up` starts them: whichever is first
-    trainer = run.start("train")
-    trainer.join(SOON_S)
-    assert trainer.exitcode == 0, f"labeler: {labeler.exitcode}; {open_queue(run).stats().relabels} samples wait for it"

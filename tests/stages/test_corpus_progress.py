@@ -8,7 +8,7 @@ import pytest
 
 from xpm_stream.config.schema import DataConfig, QueueConfig
 from xpm_stream.label_queue import QueueStats
-from xpm_stream.stages.shard_registration import corpus_finished, only_acknowledging_helps
+from xpm_stream.stages.run_end import corpus_finished, only_acknowledging_helps
 
 BUDGET = QueueConfig(max_unacked_labels=10, max_unacked_mb=1)
 ZERO: dict[str, Any] = {

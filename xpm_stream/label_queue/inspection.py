@@ -14,7 +14,7 @@ from xpm_stream.label_queue.deliveries import QueueStats
 from xpm_stream.label_queue.keys import GROUP, parse_sample, shard_key
 from xpm_stream.label_queue.ranges import OrdinalRanges
 from xpm_stream.label_queue.role import QueueRole
-from xpm_stream.label_queue.shards import CorpusProgress, ShardRecord, ShardRow
+from xpm_stream.label_queue.shards import CorpusProgress, FinishMark, ShardRecord, ShardRow
 from xpm_stream.label_queue.trained import TrainedLedger
 from xpm_stream.records import SampleId
 
@@ -105,15 +105,17 @@ class Inspection(QueueRole):
             pipe.zcard(keys.failed)
             pipe.hlen(keys.shards)
             pipe.hlen(keys.watched)
+            pipe.hget(keys.meta, "finished")
 
-        labels, relabels, pending, leased, failed, shards, watched = map(
-            int, self.edge.pipeline(fill, doing="looking for what is left")
-        )
+        *counts, mark = self.edge.pipeline(fill, doing="looking for what is left")
+        labels, relabels, pending, leased, failed, shards, watched = map(int, counts)
         return CorpusProgress(
+            shards=shards,
             shards_finished=shards - pending - leased - failed,
             shards_failed=failed,
             watched=watched,
             drained=not (labels or relabels or pending or leased),
+            finish=None if mark is None else _finish_mark(mark),
         )
 
     def _oldest_and_delivered(self) -> tuple[float | None, int]:
@@ -249,6 +251,11 @@ class Inspection(QueueRole):
 
         found = [OrdinalRanges.from_bitmap(bits or b"") for bits in self.edge.pipeline(fill, doing="reading bitmaps")]
         return list(zip(found[::2], found[1::2], strict=True))
+
+
+def _finish_mark(mark: bytes) -> FinishMark:
+    step, _, checkpoint = mark.decode("ascii").partition(" ")
+    return FinishMark(checkpoint=checkpoint, step=int(step))
 
 
 def _by_reason(count: dict[str, int], prefix: str) -> dict[str, int]:

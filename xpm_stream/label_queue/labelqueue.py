@@ -7,18 +7,19 @@ from typing import Self
 
 from xpm_stream.label_queue.dead_letters import DeadLetterDesk
 from xpm_stream.label_queue.embedded import EmbeddedServer
+from xpm_stream.label_queue.finishing import Finishing
 from xpm_stream.label_queue.labeler_side import LabelerSide
 from xpm_stream.label_queue.relabeling import Relabeling
 from xpm_stream.label_queue.settling import Settling
 from xpm_stream.label_queue.watching import WatchedPatterns
 
 
-class LabelQueue(LabelerSide, Relabeling, Settling, DeadLetterDesk, WatchedPatterns):
+class LabelQueue(LabelerSide, Relabeling, Settling, Finishing, DeadLetterDesk, WatchedPatterns):
     """One namespace of one Redis. Threads may share it; processes open their own with `connect`.
 
     Labelers: add_shards, acquire, renew, release, fail_shard, try_sample, commit, capacity, wait_for_capacity,
     take_relabels, commit_relabels. Trainer: raise_epoch, join_epoch, settle, read, acknowledge, give_back, fail,
-    dead_letter, try_alone, end_trial.
+    dead_letter, try_alone, end_trial, finish.
     Operators: stats, shard_rows, audit, retry_shards, watch, unwatch, dead_letters, show_dead_letter, replay, purge.
 
     Every method that reaches Redis raises QueueUnavailable when Redis stayed away for `redis.retry_for_s`, and

@@ -114,13 +114,23 @@ class ShardRow(msgspec.Struct, frozen=True, kw_only=True):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class CorpusProgress:
-    """What a labeler must know to see whether the corpus is finished."""
+class FinishMark:
+    """What a trainer that has left for good says of its end."""
 
+    checkpoint: str  # its last durable one; empty: it never made any
+    step: int  # optimiser steps of that checkpoint
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CorpusProgress:
+    """What a labeler must know to see whether the run is over."""
+
+    shards: int  # in the ledger, whatever their state
     shards_finished: int
     shards_failed: int
     watched: int  # patterns that `shards watch` put there
     drained: bool  # every shard known so far is finished and no label waits
+    finish: FinishMark | None  # of the last trainer; none: it is at work, or was not told to leave for good
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

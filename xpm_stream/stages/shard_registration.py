@@ -11,41 +11,21 @@ from typing import Final, Self
 import structlog
 
 from xpm_stream.config import RunConfig
-from xpm_stream.config.schema import DataConfig, QueueConfig
+from xpm_stream.config.schema import DataConfig
 from xpm_stream.data.shard_urls import ShardFile, count_in_stats, expand_shard_urls, is_complete
 from xpm_stream.errors import QueueError, ShardError
-from xpm_stream.label_queue import CorpusProgress, LabelQueue, QueueStats, ShardRecord, connect
+from xpm_stream.label_queue import LabelQueue, ShardRecord, connect
 from xpm_stream.stages.run_folder import RunFolder
 from xpm_stream.stages.watchdog import Watchdog
 
 _PARALLEL_READS: Final = 16
 
 
-def corpus_finished(config: DataConfig, progress: QueueStats | CorpusProgress) -> bool:
-    """Whether nothing is left that could come: every shard of a corpus that does not grow is done and drained.
-
-    Before a labeler has added the first shard nothing is finished, only not begun.
-    """
-    begun = progress.shards_finished + progress.shards_failed > 0
-    return begun and progress.drained and not (config.watch or progress.watched)
-
-
-def only_acknowledging_helps(config: QueueConfig, stats: QueueStats) -> bool:
-    """Whether no further label comes before the trainer acknowledges what it holds: it has all, or the budget is spent.
-
-    A trainer that merely is faster than its labelers waits, rather than write a checkpoint for every few labels.
-    """
-    undelivered = stats.unacked_labels - stats.delivered_labels
-    if not (undelivered or stats.relabels or stats.shards_pending or stats.shards_leased):
-        return True
-    labels, size_bytes = stats.unacked_labels + stats.relabels, stats.unacked_bytes + stats.relabel_bytes
-    return labels >= config.max_unacked_labels or size_bytes >= config.max_unacked_mb * 2**20
-
-
 class ShardRegistration:
     """Adds shards to the ledger, once for each pass; adding again what is known changes nothing.
 
-    Without `data.watch` the shards of `data.shards` are named by a person, once, and taken as they are. With it, and
+    Without `data.watch` the shards of `data.shards` are named by a person, once, and taken as they are; should Redis
+    lose them, `name_again` adds the same ones again. With it, and
     for the patterns of `xpm-stream shards watch`, shards may come at any time: a thread looks every
     `data.watch_interval_s`, however busy the labeler is, and a shard is added only when its writer is done: its
     statistics are beside it, or it did not change between two looks.
@@ -59,7 +39,8 @@ class ShardRegistration:
         self._config = config
         self._watchdog = watchdog  # ends the labeler if a store leaves a look without an answer
         self._queue = queue
-        self._named = False  # whether the shards a person named are added
+        self._named: list[ShardFile] | None = None  # the shards a person named; none: not looked at yet
+        self._most_seen = 0  # shards in the ledger
         self._earlier: dict[str, ShardFile] = {}  # what the last look at watched patterns saw, by URL
         self._waiting = False  # whether it saw shards that may not be complete
         self._ended = threading.Event()
@@ -100,10 +81,23 @@ class ShardRegistration:
             ShardError: a named shard is missing (a watched one may yet come: that is logged).
         """
         added = 0
-        if not (self._named or self._config.watch):
-            added += self._add(expand_shard_urls(self._config.shards))
-            self._named = True
+        if self._named is None:
+            self._named = [] if self._config.watch else expand_shard_urls(self._config.shards)
+            added += self._add(self._named)
         return added + self._add(self._complete())
+
+    def name_again(self, shards: int) -> int:
+        """Add the named shards again if the ledger, which now has so many `shards`, lost some; return how many were.
+
+        Rows are never deleted, so fewer of them than before are those of a Redis that was emptied, or restored from an
+        older copy. Patterns of `data.watch` need no more than their next look.
+        """
+        lost = shards < self._most_seen
+        self._most_seen = shards
+        if not lost:
+            return 0
+        self._log.warning("Redis lost shards: those of the configuration are named again", left=shards)
+        return self._add(self._named or [])
 
     def _look_again_and_again(self) -> None:
         while not self._ended.wait(self.next_look_in_s):
@@ -142,8 +136,9 @@ class ShardRegistration:
         return list(found.values())
 
     def _add(self, files: Sequence[ShardFile]) -> int:
-        records = [record_of(file, pass_index=index) for index in range(self._config.passes) for file in files]
+        records = records_of(files, passes=self._config.passes)
         added = add_new(self._queue, records, files)
+        self._most_seen = max(self._most_seen, len(records))
         if added:
             self._log.info("shards added", added=added, known=len(files), passes=self._config.passes)
         return added
@@ -163,6 +158,11 @@ def add_shards(config: RunConfig, patterns: Sequence[str], *, pass_index: int = 
 def record_of(file: ShardFile, *, pass_index: int) -> ShardRecord:
     """Return a shard as the ledger knows it."""
     return ShardRecord(url=file.url, shard_id=file.shard_id, size_bytes=file.size_bytes, pass_index=pass_index)
+
+
+def records_of(files: Sequence[ShardFile], *, passes: int) -> list[ShardRecord]:
+    """Return shards as the ledger knows them, pass by pass."""
+    return [record_of(file, pass_index=index) for index in range(passes) for file in files]
 
 
 def add_new(queue: LabelQueue, records: Sequence[ShardRecord], files: Sequence[ShardFile]) -> int:

@@ -17,8 +17,8 @@ from xpm_stream.stages.label_feed import LabelFeed, Starved, TrainingItem
 from xpm_stream.stages.prefetch import Prefetched
 from xpm_stream.stages.process import Role, open_queue, role_process
 from xpm_stream.stages.ranks import Ranks, joined_ranks, rank_of_process
+from xpm_stream.stages.run_end import TrainersEnd, only_acknowledging_helps
 from xpm_stream.stages.sample_claims import SampleClaims
-from xpm_stream.stages.shard_registration import corpus_finished, only_acknowledging_helps
 from xpm_stream.stages.stale_labels import StaleLabels
 from xpm_stream.stages.staleness import Staleness
 from xpm_stream.stages.step_metrics import StepMetrics
@@ -101,6 +101,7 @@ class Trainer:
         self._durability = Durability(
             role, queue=queue, resume=resume, student=student, claims=self._claims, ranks=ranks
         )
+        self._end = TrainersEnd(role, queue=queue, resume=resume, state=self._state, ranks=ranks)
 
     def _raise_epoch(self) -> None:
         """Fence every older trainer, and bring Redis in line with the checkpoint, before any rank reads."""
@@ -154,6 +155,7 @@ class Trainer:
         self._durability.checkpoint()
         if finished:
             self._durability.finish()
+            self._end.mark()
         self._role.log.info("trainer finished" if finished else "trainer stopped", step=self._state.step)
 
     def _without_stale(self, feed: LabelFeed, item: TrainingItem) -> TrainingItem | None:
@@ -193,7 +195,7 @@ class Trainer:
         """Without new labels: see whether all is done; make a checkpoint if only acknowledging brings more."""
         if self._durability.waiting and self._ranks.from_first(self._checkpoint_helps, kind=bool):
             self._durability.checkpoint()
-        return self._ranks.from_first(lambda: corpus_finished(self._config.data, self._queue.stats()), kind=bool)
+        return self._end.corpus_finished()
 
     def _checkpoint_helps(self) -> bool:
         return self._durability.idle or only_acknowledging_helps(self._config.queue, self._queue.stats())

@@ -1,8 +1,9 @@
--- Starts a trainer's epoch, above Redis' and the checkpoint's. Returns it.
+-- Starts a trainer's epoch, above Redis' and the checkpoint's; the run is not finished any more. Returns it.
 -- KEYS: labels, meta
 -- arguments: group, at_least, name
 local labels, meta = KEYS[1], KEYS[2]
 allow_growth(meta)
+redis.call('HDEL', meta, 'finished')
 local created = redis.pcall('XGROUP', 'CREATE', labels, arguments.group, '0', 'MKSTREAM')
 if type(created) == 'table' and created.err and not string.find(created.err, 'BUSYGROUP', 1, true) then
   return created
