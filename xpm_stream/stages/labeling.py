@@ -26,7 +26,6 @@ from xpm_stream.stages.annotator import Annotator
 from xpm_stream.stages.prefetch import Prefetched
 from xpm_stream.stages.prepared_samples import Prepared, PreparedSample, SamplePreparer, ShardEnd, Usable
 from xpm_stream.stages.process import Role, open_queue, role_process
-from xpm_stream.stages.relabeling import Relabeler
 from xpm_stream.stages.run_end import LabelersEnd
 from xpm_stream.stages.shard_registration import ShardRegistration
 
@@ -57,10 +56,8 @@ class Labeler:
         self._config = role.config
         self._queue = queue
         self._annotator = annotator
-        self._keeper = keeper
         self._metrics = role.metrics.labeler
         self._preparer = SamplePreparer(self._config.data, metrics=self._metrics)
-        self._relabeler = Relabeler(role, queue=queue, annotator=annotator, preparer=self._preparer, keeper=keeper)
         self._end = LabelersEnd(role)
 
     def run(self) -> None:
@@ -69,7 +66,7 @@ class Labeler:
             while not self._role.stop.is_set():
                 self._role.watchdog.progress("looking for work")
                 registration.check()
-                if self._relabeler.relabel() or self._label_next_shard():
+                if self._relabel() or self._label_next_shard():
                     continue
                 progress = self._queue.corpus_progress()
                 if registration.name_again(progress.shards):
@@ -187,23 +184,24 @@ class Labeler:
         with self._metrics.commit_seconds.time():
             renewed = self._queue.commit(lease, commit)
         crash_points.reach("labeler.after_commit")
-        skipped = {reason: len(ordinals) for reason, ordinals in skips.items()}
-        count_outcomes(self._role, labels.messages, skipped, rejects)
+        self._count(labels, {reason: len(ordinals) for reason, ordinals in skips.items()}, rejects)
         return renewed
 
-    def _wait_for_capacity(self, kept: KeptLease) -> bool:
-        """Wait while too many labels are unacknowledged; false if told to stop meanwhile."""
+    def _wait_for_capacity(self, lease: Lease) -> bool:
+        """Wait while too many labels are unacknowledged, keeping the lease; false if told to stop meanwhile."""
         started = time.monotonic()
-        idle_until = float("-inf")
+        renewed_at = idle_until = float("-inf")
 
         def waiting(_: Capacity) -> None:
-            nonlocal idle_until
+            nonlocal renewed_at, idle_until
             self._metrics.waiting.set(1)
             self._role.watchdog.progress("waiting for capacity")
-            kept.check()
-            # Only labelers take relabel work, and the budget may be full of it: then nothing else would ever make room.
             # Not at each look: many labelers that wait would keep Redis busy with nothing else.
-            if time.monotonic() >= idle_until and not self._relabeler.relabel():
+            if time.monotonic() - renewed_at > lease.ttl_s / _RENEWALS_PER_LEASE:
+                self._queue.renew(lease)
+                renewed_at = time.monotonic()
+            # Only labelers take relabel work, and the budget may be full of it: then nothing else would ever make room.
+            if time.monotonic() >= idle_until and not self._relabel():
                 idle_until = time.monotonic() + _IDLE_S
                 if self._config.trainer.steps and self._end.reached(self._queue.corpus_progress()):
                     self._role.stop.set()  # no trainer makes room any more
