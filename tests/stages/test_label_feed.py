@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 from collections.abc import Iterator
 from contextlib import ExitStack
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -24,8 +25,7 @@ from xpm_stream.records import (
     ShardId,
     TeacherVersion,
 )
-from xpm_stream.stages import label_feed
-from xpm_stream.stages.label_feed import LabelFeed, Starved, TrainingItem
+from xpm_stream.stages.label_feed import Admitted, LabelFeed, Starved, TrainingItem
 from xpm_stream.stages.process import Role, open_queue, role_process
 from xpm_stream.stages.sample_claims import SampleClaims
 
@@ -38,7 +38,7 @@ def config(make_config: MakeConfig, tmp_path: Path) -> RunConfig:
     sections = {
         "trainer": made.trainer.model_copy(update={"batch_captions": 4}),
         "metrics": made.metrics.model_copy(update={"enabled": False}),
-        "queue": made.queue.model_copy(update={"max_attempts": 2}),
+        "queue": made.queue.model_copy(update={"max_attempts": 2, "store_patience_s": 0.001}),
     }
     return made.model_copy(update={"folder": str(tmp_path), **sections})
 
@@ -126,9 +126,8 @@ def test_an_image_that_cannot_be_decoded_is_a_dead_letter_at_once(
 
 
 def test_an_image_whose_store_does_not_answer_is_tried_again_and_then_given_up(
-    role: tuple[Role, LabelQueue], make_method: MakeMethod, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    role: tuple[Role, LabelQueue], make_method: MakeMethod, tmp_path: Path
 ) -> None:
-    monkeypatch.setattr(label_feed, "_RETRY_AFTER_S", 0.0)
     _, queue = role
     gone = ImageReference(f"file://{tmp_path}/gone.tar", 0, 100)
     _commit(queue, [gone, *[ImageInline(data=_jpeg())] * 3], finished=True)
@@ -139,10 +138,11 @@ def test_an_image_whose_store_does_not_answer_is_tried_again_and_then_given_up(
 
 
 def test_a_store_that_comes_back_in_time_loses_nothing(
-    role: tuple[Role, LabelQueue], make_method: MakeMethod, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    role: tuple[Role, LabelQueue], make_method: MakeMethod, tmp_path: Path
 ) -> None:
-    monkeypatch.setattr(label_feed, "_RETRY_AFTER_S", 2.0)
-    _, queue = role
+    process, queue = role
+    patient = process.config.queue.model_copy(update={"store_patience_s": 2.0})
+    process.config = process.config.model_copy(update={"queue": patient})
     shard, image = tmp_path / "away.tar", _jpeg()
     away = ImageReference(f"file://{shard}", 0, len(image))
     _commit(queue, [away, *[ImageInline(data=image)] * 3], finished=True)
@@ -152,3 +152,54 @@ def test_a_store_that_comes_back_in_time_loses_nothing(
         shard.write_bytes(image)  # while the others wait for it
     assert [admitted.message.sample.ordinal for admitted in item.admitted] == [1, 2, 3, 0]
     assert not list(queue.dead_letters())
+
+
+def _admitted(item: TrainingItem | Starved) -> list[Admitted]:
+    assert isinstance(item, TrainingItem)
+    return item.admitted
+
+
+def _commit_second_labels(queue: LabelQueue, count: int) -> None:
+    """As a Redis does that was restored from an older copy: the labels of the first samples come once more."""
+    with queue.edge.client as client:
+        entries = client.xrange(queue.keys.labels, count=count)
+        for _, fields in entries:
+            client.xadd(queue.keys.labels, fields)
+
+
+def test_a_second_label_waits_for_the_first_and_is_trained_when_that_was_let_go(
+    role: tuple[Role, LabelQueue], make_method: MakeMethod
+) -> None:
+    _, queue = role
+    _commit(queue, [ImageInline(data=_jpeg())] * 4, finished=True)
+    _commit_second_labels(queue, 2)
+    feed = _feed(*role, make_method)
+    items = feed.items()
+    first = _admitted(next(items))
+    assert [admitted.message.sample.ordinal for admitted in first] == [0, 1, 2, 3]
+    assert isinstance(next(items), Starved)  # the second labels of 0 and 1 have been read
+    assert feed.take_duplicates() == []  # 0 and 1 are in training: nobody knows yet whether they will be trained
+
+    feed._claims.book_trained([first[0].message.sample])
+    feed._claims.release(admitted.message.sample for admitted in first[1:])  # stale, say
+    assert [delivery.sample for delivery in feed.take_duplicates()] == [first[0].message.sample]
+    again = _admitted(next(items))
+    assert [admitted.message.sample.ordinal for admitted in again] == [1]
+    assert again[0].delivery.entry_id != first[1].delivery.entry_id
+
+
+def test_a_few_labels_that_are_all_the_budget_allows_are_trained(
+    make_config: MakeConfig, make_method: MakeMethod, role: tuple[Role, LabelQueue], config: RunConfig
+) -> None:
+    role_, queue = role
+    tight = config.model_copy(update={"queue": config.queue.model_copy(update={"max_unacked_labels": 3})})
+    _commit(queue, [ImageInline(data=_jpeg())] * 3, finished=False)
+    feed = LabelFeed(
+        replace(role_, config=tight),
+        queue=queue,
+        method=make_method(),
+        base_feed=None,
+        claims=SampleClaims(TrainedLedger()),
+        epoch=1,
+    )
+    assert list(_batches(feed)) == [[0, 1, 2]]

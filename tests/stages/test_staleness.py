@@ -44,6 +44,18 @@ def test_a_label_is_as_old_as_the_promotions_after_its_teacher(
     assert (measured.lag(first), measured.verdict(first)) == (2, "stale")
 
 
+def test_without_a_limit_no_label_is_stale_but_one_can_be_revoked(
+    log: PromotionLog, promote: Callable[[], TeacherVersion]
+) -> None:
+    first = promote()
+    measured = Staleness(log, max_lag=None)
+    for _ in range(3):
+        promote()
+    assert (measured.lag(first), measured.verdict(first)) == (3, None)
+    log.append("revoke", target=first.promotion, by="test")
+    assert measured.verdict(first) == "revoked"
+
+
 def test_refused_candidates_make_no_label_older(log: PromotionLog, promote: Callable[[], TeacherVersion]) -> None:
     first = promote()
     log.append("refuse", checkpoint="bad", epoch=1, step=9, by="test")

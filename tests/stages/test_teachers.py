@@ -52,8 +52,9 @@ def labeling(make_method: MakeMethod) -> Method:
 def follow(
     labeling: Method, checkpoints: CheckpointStore, log: PromotionLog, make_config: MakeConfig
 ) -> Callable[..., TeacherFollower]:
-    def make(refresh: str = "on_promotion") -> TeacherFollower:
+    def make(refresh: str = "on_promotion", poll_s: float = 1e-9) -> TeacherFollower:
         config = make_config()
+        config = config.model_copy(update={"labeler": config.labeler.model_copy(update={"teacher_poll_s": poll_s})})
         teacher = config.teacher.model_copy(update={"refresh": refresh})
         config = config.model_copy(update={"teacher": teacher})
         return TeacherFollower(labeling, config=config, checkpoints=checkpoints, promotions=log)
@@ -107,6 +108,20 @@ def test_a_revoked_teacher_gives_way_to_the_one_before(
     assert follower.poll()
     assert _same(labeling, first)
     assert str(follower.version) == "v1"
+
+
+def test_between_two_looks_a_revoked_teacher_stays_unless_asked_to_look_at_once(
+    follow: Callable[..., TeacherFollower], promote: Promote, log: PromotionLog
+) -> None:
+    promote(1)
+    promote(2)
+    follower = follow(poll_s=3600.0)
+    assert follower.poll()
+    log.append("revoke", target=2, by="test")
+    assert not follower.poll()
+    assert follower.poll(at_once=True)
+    assert follower.version is not None
+    assert follower.version.step == 1
 
 
 def test_never_refreshing_keeps_the_first_teacher(

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 
 import torch
 
+from xpm_stream.errors import MessageError, SampleError
+from xpm_stream.label_queue import EncodedLabel, encode
 from xpm_stream.methods import find_method
 from xpm_stream.methods.base import CaptionImage
 from xpm_stream.records import LabelMessage, SampleId
@@ -14,6 +17,15 @@ from xpm_stream.stages.devices import autocast, choose_device
 from xpm_stream.stages.prepared_samples import Usable
 from xpm_stream.stages.process import Role
 from xpm_stream.stages.teachers import TeacherFollower, first_base_classes
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Labels:
+    """What a teacher said of a batch, as it is committed."""
+
+    messages: list[LabelMessage]
+    encoded: list[EncodedLabel]  # the same
+    refused: dict[SampleId, SampleError]  # samples whose labels cannot be written, reason `label_invalid`
 
 
 class Annotator:
@@ -45,11 +57,15 @@ class Annotator:
         )
         self._follow()
 
-    def annotate(self, samples: Sequence[tuple[SampleId, Usable]]) -> list[LabelMessage]:
-        """Label samples with the teacher of this moment, one message for each, in order."""
+    def annotate(self, samples: Sequence[tuple[SampleId, Usable]], *, again: bool = False) -> Labels:
+        """Label samples with the teacher of this moment: one message for each, in order, or why there is none.
+
+        Samples labelled `again` came back because their teacher is stale or revoked: the log is looked at first, or the
+        same teacher might label them again.
+        """
         if not samples:
-            return []
-        self._follow()
+            return Labels(messages=[], encoded=[], refused={})
+        self._follow(at_once=again)
         images = [
             CaptionImage(
                 sample=sample,
@@ -70,7 +86,7 @@ class Annotator:
         teacher = self._follower.version
         assert teacher is not None, "an annotator is made only when a teacher is promoted"
         now = time.time()
-        return [
+        return _encoded(
             LabelMessage(
                 method=self._config.method,
                 sample=sample,
@@ -83,11 +99,11 @@ class Annotator:
                 key=usable.key,
             )
             for (sample, usable), annotation in zip(samples, annotations, strict=True)
-        ]
+        )
 
-    def _follow(self) -> None:
+    def _follow(self, *, at_once: bool = False) -> None:
         started = time.monotonic()
-        if not self._follower.poll():
+        if not self._follower.poll(at_once=at_once):
             return
         version, promoted_at_s = self._follower.version, self._follower.promoted_at_s
         assert version is not None
@@ -95,3 +111,17 @@ class Annotator:
         self._metrics.teacher_loads.inc()
         self._metrics.teacher_load_seconds.observe(time.monotonic() - started)
         self._metrics.use_teacher(version.promotion, promoted_at_s=promoted_at_s)
+
+
+def _encoded(messages: Iterable[LabelMessage]) -> Labels:
+    """Encode each label; one that cannot be written costs its own sample, not the batch or the labeler."""
+    labels = Labels(messages=[], encoded=[], refused={})
+    for message in messages:
+        try:
+            data = encode(message)
+        except MessageError as error:
+            labels.refused[message.sample] = SampleError(str(error), reason="label_invalid")
+            continue
+        labels.messages.append(message)
+        labels.encoded.append(EncodedLabel(sample=message.sample, data=data))
+    return labels

@@ -21,13 +21,14 @@ from xpm_stream.label_queue import Delivery, LabelQueue
 from xpm_stream.methods.base import Batch, LabelledImage, Method
 from xpm_stream.records import ImagePayload, LabelMessage
 from xpm_stream.stages.base_feed import BaseFeed
+from xpm_stream.stages.patience import waits_s
 from xpm_stream.stages.process import Role
+from xpm_stream.stages.run_end import only_acknowledging_helps
 from xpm_stream.stages.sample_claims import SampleClaims
 from xpm_stream.stages.suspects import Suspects
 
 _READ_BLOCK_MS: Final = 500
 _FEW_AFTER_S: Final = 30.0  # no label came for this long: train the few that wait
-_RETRY_AFTER_S: Final = 5.0  # an image whose store did not answer
 _DECODERS: Final = 4  # PIL releases the GIL, so threads decode in parallel
 
 
@@ -83,8 +84,10 @@ class LabelFeed:
         self._fetcher = ImageFetcher(max_bytes=self._config.data.max_image_bytes)
         self._number = 0
         self._suspects = Suspects(role, queue=queue)
+        self._waits_s = waits_s(self._config.queue)
         self._retries: list[tuple[float, Delivery]] = []  # due (monotonic seconds), what failed
         self._duplicates: deque[Delivery] = deque()  # appended here, taken by the trainer's thread
+        self._again: deque[Delivery] = deque()  # duplicates whose first copy was let go; the other way round
 
     def items(self) -> Iterator[TrainingItem | Starved]:
         """Yield items; a smaller last one when the corpus is finished."""
@@ -148,11 +151,23 @@ class LabelFeed:
         while self._claims.in_flight() > set_apart:
             yield Starved()
 
+    def hold(self, delivery: Delivery) -> None:
+        """Keep a second label of a sample until it is known what became of the first."""
+        self._duplicates.append(delivery)
+
     def take_duplicates(self) -> list[Delivery]:
-        """Return labels of samples already trained or claimed; they are acknowledged with the next checkpoint."""
+        """Return second labels of samples that are trained; they are acknowledged with the next checkpoint."""
         # Taken by the trainer's thread with each item: where it hangs next is in training.
         self._role.watchdog.progress("training")
-        return [self._duplicates.popleft() for _ in range(len(self._duplicates))]
+        trained: list[Delivery] = []
+        for _ in range(len(self._duplicates)):
+            delivery = self._duplicates.popleft()
+            assert delivery.sample is not None, "a message without a sample is never claimed"
+            fate = self._claims.fate(delivery.sample)
+            # Until its first copy is trained this one may be all that is left: that copy can turn out stale, and be
+            # gone from a Redis that was restored from an older copy.
+            {"trained": trained, "in flight": self._duplicates, "free": self._again}[fate].append(delivery)
+        return trained
 
     def collate(self, admitted: Sequence[Admitted]) -> TrainingItem:
         """Make one training item of admitted labels and the next base images."""
@@ -174,7 +189,7 @@ class LabelFeed:
             return None
         if not self._claims.claim(message.sample):
             # Its first copy may not be in a durable checkpoint yet, so this one is kept until the next is.
-            self._duplicates.append(delivery)
+            self.hold(delivery)
             self._role.metrics.trainer.duplicates_skipped.inc()
             return None
         try:
@@ -206,7 +221,8 @@ class LabelFeed:
             self._role.metrics.trainer.dead_letters.labels("image_unavailable").inc()
             self._role.log.warning("dead letter", entry=delivery.entry_id, reason="image_unavailable")
         else:
-            self._retries.append((time.monotonic() + _RETRY_AFTER_S, again))
+            wait_s = self._waits_s[min(again.attempts, len(self._waits_s)) - 1]
+            self._retries.append((time.monotonic() + wait_s, again))
 
     def _give_up(self, delivery: Delivery, message: LabelMessage, *, reason: str, detail: str) -> None:
         self._claims.release([message.sample])
@@ -218,6 +234,8 @@ class LabelFeed:
         self._role.log.warning("dead letter", entry=delivery.entry_id, reason=reason, detail=detail)
 
     def _due_retries(self, most: int) -> list[Delivery]:
+        if self._again:
+            return [self._again.popleft() for _ in range(min(most, len(self._again)))]
         now = time.monotonic()
         due = [item for item in self._retries if item[0] <= now][:most]
         self._retries = [item for item in self._retries if item not in due]
@@ -230,5 +248,10 @@ class LabelFeed:
         if self._retries or self._suspects:
             return False
         stats = self._queue.stats()
-        undelivered = stats.unacked_labels - stats.delivered_labels
-        return not (undelivered or stats.relabels or stats.shards_pending or stats.shards_leased)
+        if stats.unacked_labels > stats.delivered_labels or stats.relabels:
+            return False
+        if not (stats.shards_pending or stats.shards_leased):
+            return True
+        # The budget is spent, and on labels that wait here alone: no checkpoint would free any of it.
+        all_wait_here = stats.unacked_labels <= self._claims.in_flight()
+        return all_wait_here and only_acknowledging_helps(self._config.queue, stats)

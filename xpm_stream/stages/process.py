@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import threading
 from collections.abc import Callable, Iterator
@@ -106,14 +107,31 @@ def open_queue(role: Role) -> Iterator[LabelQueue]:
 
 @contextmanager
 def _stop_on_signals(stop: threading.Event) -> Iterator[None]:
+    """Set `stop` on SIGTERM and SIGINT; a second SIGINT interrupts.
+
+    The handler interrupts the main thread anywhere, also inside `stop.wait`, which holds the lock that `stop.set`
+    needs: so it only wakes a thread that sets it.
+    """
+    receiver, sender = os.pipe()
+
     def handle(number: int, _frame: FrameType | None) -> None:
         if stop.is_set() and number == signal.SIGINT:
             raise KeyboardInterrupt
-        stop.set()
+        os.write(sender, b"x")
 
+    def wait_for_signal() -> None:
+        if os.read(receiver, 1):
+            stop.set()
+        # Else the other end was closed: no signal came.
+
+    waiter = threading.Thread(target=wait_for_signal, name="signals", daemon=True)
+    waiter.start()
     previous = {number: signal.signal(number, handle) for number in (signal.SIGTERM, signal.SIGINT)}
     try:
         yield
     finally:
         for number, handler in previous.items():
             signal.signal(number, handler)
+        os.close(sender)
+        waiter.join()
+        os.close(receiver)

@@ -73,7 +73,15 @@ class Promoter:
         return True
 
     def _verdict(self, candidate: Candidate) -> tuple[Action, list[str], dict[str, object]]:
-        """The files must be whole and every weight finite: a teacher of NaNs would label nothing from then on."""
+        """The files must be whole and every weight finite: a teacher of NaNs would label nothing from then on.
+
+        A trainer that was frozen while a newer one took over may wake up in the middle of a proposal.
+        """
+        earlier = (c.epoch for c in self._role.promotions.candidates() if c.number < candidate.number)
+        newest = max(earlier, default=0)
+        if candidate.epoch < newest:
+            reason = f"its trainer (epoch {candidate.epoch}) was replaced: epoch {newest} has proposed before it"
+            return "refuse", [reason], {"epoch_current": False}
         try:
             files = self._role.checkpoints.read(candidate.checkpoint)
             weights = safetensors.numpy.load(files[_WEIGHTS])

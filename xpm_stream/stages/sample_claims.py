@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Iterable
+from typing import Literal
 
 from xpm_stream.label_queue import TrainedLedger
 from xpm_stream.records import SampleId
@@ -47,6 +48,13 @@ class SampleClaims:
         """Return those that are trained."""
         with self._lock:
             return [sample for sample in samples if sample in self._trained]
+
+    def fate(self, sample: SampleId) -> Literal["trained", "in flight", "free"]:
+        """Return what became of a sample that was claimed."""
+        with self._lock:
+            if sample in self._trained:
+                return "trained"
+            return "in flight" if sample in self._in_flight else "free"
 
     def in_flight(self) -> int:
         """Return how many samples are claimed, and neither trained nor let go."""

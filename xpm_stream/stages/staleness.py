@@ -14,7 +14,8 @@ _LOOK_EVERY_S: Final = 1.0  # the log may be on a remote store: one look a secon
 class Staleness:
     """Answers from the promotion log, looked at no more than once a second."""
 
-    def __init__(self, promotions: PromotionLog, *, max_lag: int) -> None:
+    def __init__(self, promotions: PromotionLog, *, max_lag: int | None) -> None:
+        """Call labels stale that are more than `max_lag` promotions behind; none: no label ever is."""
         self._promotions = promotions
         self._max_lag = max_lag
         self._looked_at = float("-inf")
@@ -33,7 +34,7 @@ class Staleness:
         self._look()
         if teacher.promotion in self._revoked:
             return "revoked"
-        return "stale" if self.lag(teacher) > self._max_lag else None
+        return "stale" if self._max_lag is not None and self.lag(teacher) > self._max_lag else None
 
     def _look(self) -> None:
         now = time.monotonic()

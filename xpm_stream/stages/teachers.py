@@ -42,10 +42,10 @@ class TeacherFollower:
         """When the loaded teacher was promoted, Unix time."""
         return self._entry.created_at_s if self._entry else None
 
-    def poll(self) -> bool:
-        """Look at the log if it is time to, load the teacher it names; return whether the teacher changed."""
+    def poll(self, *, at_once: bool = False) -> bool:
+        """Look at the log, if it is time to or `at_once`; load the teacher it names; return whether it changed."""
         now = time.monotonic()
-        if now - self._looked_at < self._poll_s:
+        if now - self._looked_at < self._poll_s and not at_once:
             return False
         self._looked_at = now
         for attempt in range(1, _RELOADS + 1):

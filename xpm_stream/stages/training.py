@@ -95,7 +95,9 @@ class Trainer:
         seed_torch(self._config.seed, epoch=self._state.epoch, rank=ranks.number)
         self._metrics.epoch.set(self._state.epoch)
         self._claims = SampleClaims(student.trained)
-        staleness = Staleness(role.promotions, max_lag=self._config.trainer.max_teacher_lag)
+        # Where labels always come from the first teacher, no teacher would label them anew.
+        refreshed = self._config.teacher.refresh == "on_promotion"
+        staleness = Staleness(role.promotions, max_lag=self._config.trainer.max_teacher_lag if refreshed else None)
         self._stale_labels = StaleLabels(role, queue=queue, claims=self._claims, staleness=staleness)
         self._step_metrics = StepMetrics(role, student=student, staleness=staleness)
         self._durability = Durability(
@@ -160,7 +162,7 @@ class Trainer:
 
     def _without_stale(self, feed: LabelFeed, item: TrainingItem) -> TrainingItem | None:
         """Return the item without its stale labels, which are sent back; none if nothing is left."""
-        fresh = self._stale_labels.keep_fresh(item.admitted)
+        fresh = self._stale_labels.keep_fresh(item.admitted, hold=feed.hold)
         if len(fresh) == len(item.admitted):
             return item
         return feed.recollate(fresh, base=item.base) if fresh else None
