@@ -103,6 +103,11 @@ class DetectionEngine(Protocol):
         """All parameters and buffers."""
         ...
 
+    @property
+    def embedding_layer(self) -> nn.Module:
+        """The last layer of the embedding head: into the text space."""
+        ...
+
     def load_starting_weights(self) -> None:
         """Load the weights `model.weights` names into a fresh network; nothing without the option.
 
@@ -120,7 +125,7 @@ class DetectionEngine(Protocol):
         ...
 
     def propose(self, features: Features) -> list[Tensor]:
-        """Return class-agnostic proposals, [P, 4] for each image, best first; the network must be in eval mode."""
+        """Return class-agnostic proposals, [P, 4] for each image, best first and without gradient, in either mode."""
         ...
 
     def embed_regions(self, features: Features, boxes_xyxy: Sequence[Tensor]) -> Regions:

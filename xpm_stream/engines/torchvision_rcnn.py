@@ -86,6 +86,11 @@ class TorchvisionRcnn:
         """All parameters and buffers."""
         return self._network
 
+    @property
+    def embedding_layer(self) -> nn.Module:
+        """The last layer of the embedding head: into the text space."""
+        return self._network.embedding_head.embedding
+
     def load_starting_weights(self) -> None:
         """Load `model.weights` into the backbone; nothing without the option.
 
@@ -111,9 +116,15 @@ class TorchvisionRcnn:
         return Features(maps=self._network.backbone(images.pixels), images=images)
 
     def propose(self, features: Features) -> list[Tensor]:
-        """Return class-agnostic proposals, [P, 4] for each image, best first; the network must be in eval mode."""
-        assert not self._network.training, "proposals for labels and detection are made in eval mode"
-        boxes, _ = self._network.rpn(_image_list(features.images), self._anchor_maps(features), None)
+        """Return class-agnostic proposals, [P, 4] for each image, best first and without gradient, in either mode."""
+        rpn = self._network.rpn
+        training = rpn.training
+        rpn.eval()  # in training mode it asks for targets; it has no layer that differs
+        try:
+            with torch.no_grad():
+                boxes, _ = rpn(_image_list(features.images), self._anchor_maps(features), None)
+        finally:
+            rpn.train(training)
         return list(boxes)
 
     def embed_regions(self, features: Features, boxes_xyxy: Sequence[Tensor]) -> Regions:

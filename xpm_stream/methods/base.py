@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Any, Protocol, runtime_checkable
+from typing import Any, Literal, Protocol, runtime_checkable
 
 import numpy as np
 import numpy.typing as npt
@@ -18,6 +18,7 @@ from torch import Tensor, nn
 from xpm_stream.config import RunConfig
 from xpm_stream.data.base_set import BaseImage
 from xpm_stream.evaluation.detector import BoxProposer, Detector
+from xpm_stream.learning.grounding import Company, Matching
 from xpm_stream.records import Annotation, ImagePayload, SampleId
 
 Batch = Any  # made by collate(), read by losses(); opaque to the stages
@@ -114,6 +115,29 @@ class Method(Protocol):
 @runtime_checkable
 class InstanceMethod(Method, Detector, BoxProposer, Protocol):
     """A method whose network finds objects by name: its checkpoints are judged by instance AP and proposal recall."""
+
+
+@runtime_checkable
+class CaptionGrounder(Method, Protocol):
+    """A method that learns from captions without labels: in caption pretraining, and beside teacher training."""
+
+    def collate_captions(self, images: Sequence[CaptionImage], *, rng: np.random.Generator) -> Batch:
+        """Make a CPU batch of caption images. Runs in a loader thread."""
+        ...
+
+    def ground(self, batch: Batch, *, regions: Literal["windows", "proposals"], company: Company) -> Matching:
+        """Return the losses of matching images and captions, with their graph; every rank calls this together.
+
+        Switches the network to training mode and moves the batch to its device; the caller chooses autocast.
+
+        Raises:
+            TrainingError: a loss is not finite.
+        """
+        ...
+
+    def freeze_embedding(self) -> None:
+        """Let the layer that embeds regions into the text space stay as it is; before an optimiser is made."""
+        ...
 
 
 @runtime_checkable

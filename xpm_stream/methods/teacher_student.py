@@ -5,8 +5,8 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections import deque
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import dataclass, replace
+from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -17,9 +17,11 @@ from xpm_stream.config import RunConfig
 from xpm_stream.data.base_set import BaseImage
 from xpm_stream.engines import build_engine
 from xpm_stream.engines.base import DetectionLimits, Features, Regions
+from xpm_stream.learning.grounding import Company, Matching
 from xpm_stream.learning.losses import require_finite
 from xpm_stream.learning.views import ViewGeometry, plan_view, view_pixels
 from xpm_stream.methods.base import Batch, CaptionImage, LabelledImage
+from xpm_stream.methods.caption_grounding import CaptionBatch, collate_captions, ground_captions
 from xpm_stream.methods.found_objects import FoundObjects, found_objects
 from xpm_stream.methods.region_batch import PseudoTruth, RegionBatch, collate_regions, pad_views
 from xpm_stream.networks.class_embeddings import ClassEmbeddings
@@ -125,6 +127,29 @@ class TeacherStudent(ABC):
             losses[first] = losses[first] + 0.0 * _sum_of_parameters(self.network)
         require_finite(losses)
         return losses
+
+    def collate_captions(self, images: Sequence[CaptionImage], *, rng: np.random.Generator) -> Batch:
+        """Make a CPU batch of caption images without labels. Runs in a loader thread."""
+        return collate_captions(images, config=self._config, rng=rng)
+
+    def ground(self, batch: Batch, *, regions: Literal["windows", "proposals"], company: Company) -> Matching:
+        """Match images with captions by their words and regions (OVR); every rank calls this together.
+
+        Raises:
+            TrainingError: a loss is not finite.
+        """
+        assert isinstance(batch, CaptionBatch)
+        self.network.train()
+        batch = replace(batch, images=batch.images.to(self.device))
+        matching = ground_captions(
+            self._engine, self._embeddings, batch, config=self._config, regions=regions, company=company
+        )
+        require_finite(matching.losses)
+        return matching
+
+    def freeze_embedding(self) -> None:
+        """Let the layer that embeds regions into the text space stay as it is; before an optimiser is made."""
+        self._engine.embedding_layer.requires_grad_(False)
 
     def observations(self) -> dict[str, list[float]]:
         """Return and forget values seen in the last steps, for histograms (`reliability`, `noise`, ...)."""
