@@ -136,6 +136,14 @@ class DetectionEngine(Protocol):
         """Pool boxes and predict their masks and pixel noise."""
         ...
 
+    def proposal_losses(self, features: Features, boxes_xyxy: Sequence[Tensor]) -> dict[str, Tensor]:
+        """Return `rpn_objectness` and `rpn_box` towards given boxes ([K, 4] for each image; K may be 0); train mode."""
+        ...
+
+    def box_losses(self, features: Features, boxes_xyxy: Sequence[Tensor], targets_xyxy: Sequence[Tensor]) -> Tensor:
+        """Return [R]: what it costs that class-agnostic regression does not bring each box to its target."""
+        ...
+
     def detection_losses(
         self, features: Features, truth: Sequence[GroundTruth], *, class_embeddings: Tensor
     ) -> dict[str, Tensor]:

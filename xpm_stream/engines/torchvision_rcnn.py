@@ -11,7 +11,7 @@ from torch.nn import functional
 from torchvision.models.detection.anchor_utils import AnchorGenerator
 from torchvision.models.detection.image_list import ImageList
 from torchvision.models.detection.rpn import RegionProposalNetwork, RPNHead
-from torchvision.ops import batched_nms, clip_boxes_to_image
+from torchvision.ops import clip_boxes_to_image
 
 from xpm_stream.config.schema import ModelConfig
 from xpm_stream.engines.base import (
@@ -25,6 +25,7 @@ from xpm_stream.engines.base import (
 )
 from xpm_stream.engines.roi_sampling import RoiSampler
 from xpm_stream.errors import ConfigError
+from xpm_stream.learning.detection_selection import select_detections
 from xpm_stream.learning.losses import class_logits
 from xpm_stream.networks.backbones import Backbone, body_of_resnet, build_backbone
 from xpm_stream.networks.region_heads import EmbeddingHead, MaskHead
@@ -34,6 +35,7 @@ from xpm_stream.records import MASK_GRID
 
 BOX_POOL = 7
 MASK_POOL = MASK_GRID // 2
+BOX_LOSS_BETA = 1 / 9
 ANCHOR_RATIOS = (0.5, 1.0, 2.0)
 
 
@@ -137,6 +139,19 @@ class TorchvisionRcnn:
         logits, noise = self._network.mask_head(self._pool(self._network.mask_pool, features, boxes_xyxy))
         return RegionMasks(logits=logits, noise_log_variance=noise)
 
+    def proposal_losses(self, features: Features, boxes_xyxy: Sequence[Tensor]) -> dict[str, Tensor]:
+        """Return the proposal network's losses towards given boxes ([K, 4] for each image; K may be 0)."""
+        assert self._network.training, "proposal losses are taken in train mode"
+        targets = [{"boxes": boxes} for boxes in boxes_xyxy]
+        _, rpn = self._network.rpn(_image_list(features.images), self._anchor_maps(features), targets)
+        return {"rpn_objectness": rpn["loss_objectness"], "rpn_box": rpn["loss_rpn_box_reg"]}
+
+    def box_losses(self, features: Features, boxes_xyxy: Sequence[Tensor], targets_xyxy: Sequence[Tensor]) -> Tensor:
+        """Return what it costs that regions are not refined to their targets: smooth L1 [R], summed over the sides."""
+        _, deltas = self._network.embedding_head(self._pool(self._network.box_pool, features, boxes_xyxy))
+        wanted = self._sampler.box_coder.encode_single(torch.cat(list(targets_xyxy)), torch.cat(list(boxes_xyxy)))
+        return functional.smooth_l1_loss(deltas, wanted, beta=BOX_LOSS_BETA, reduction="none").sum(dim=1)
+
     def detection_losses(
         self, features: Features, truth: Sequence[GroundTruth], *, class_embeddings: Tensor
     ) -> dict[str, Tensor]:
@@ -151,7 +166,7 @@ class TorchvisionRcnn:
         weights = logits.new_ones(logits.shape[1])
         weights[0] = self._config.background_weight
         # Divided by all RoIs, as Mask R-CNN does, so that images without instances do not weigh more.
-        box = functional.smooth_l1_loss(deltas[rois.positives], rois.box_deltas, beta=1 / 9, reduction="sum")
+        box = functional.smooth_l1_loss(deltas[rois.positives], rois.box_deltas, beta=BOX_LOSS_BETA, reduction="sum")
         return {
             "rpn_objectness": rpn["loss_objectness"],
             "rpn_box": rpn["loss_rpn_box_reg"],
@@ -171,7 +186,13 @@ class TorchvisionRcnn:
         for vocabulary in vocabularies:
             probabilities = self.logits(regions.embeddings, vocabulary).softmax(dim=1)[:, 1:]
             kept = [
-                _select(boxes, scores, limits=limits)
+                select_detections(
+                    boxes,
+                    scores,
+                    score_threshold=limits.score_threshold,
+                    nms_iou=limits.nms_iou,
+                    max_detections=limits.max_detections,
+                )
                 for boxes, scores in zip(regions.refined_xyxy, torch.split(probabilities, counts), strict=True)
             ]
             masks = self.segment_regions(features, [boxes for boxes, _, _ in kept]).logits.sigmoid()
@@ -208,14 +229,6 @@ class TorchvisionRcnn:
 
 def _image_list(images: ImageBatch) -> ImageList:
     return ImageList(images.pixels, images.sizes_hw)
-
-
-def _select(boxes: Tensor, scores: Tensor, *, limits: DetectionLimits) -> tuple[Tensor, Tensor, Tensor]:
-    """Every (region, class) pair above the threshold, after NMS per class: boxes [K, 4], scores [K], classes [K]."""
-    regions, classes = torch.nonzero(scores > limits.score_threshold, as_tuple=True)
-    chosen_boxes, chosen_scores = boxes[regions], scores[regions, classes]
-    keep = batched_nms(chosen_boxes, chosen_scores, classes, limits.nms_iou)[: limits.max_detections]
-    return chosen_boxes[keep], chosen_scores[keep], classes[keep]
 
 
 def _build_rpn(config: ModelConfig, backbone: Backbone) -> RegionProposalNetwork:
