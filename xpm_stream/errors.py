@@ -4,6 +4,7 @@ XpmStreamError
 ├── ConfigError                 a configuration that cannot be used
 ├── DataError                   input from outside that cannot be used
 │   ├── ShardError              a shard that is missing, unreadable or not a tar
+│   │   └── ShardUnavailable    its store does not give it now (transient: waiting may help)
 │   ├── SampleError             one sample of a shard (carries a short, bounded `reason`)
 │   └── BaseSetError            a mask-annotated base set
 ├── TextError                   lexicon, vocabulary or text encoder
@@ -35,6 +36,10 @@ class DataError(XpmStreamError, ValueError):
 
 class ShardError(DataError):
     """A shard that is missing, unreadable or not a tar."""
+
+
+class ShardUnavailable(ShardError):
+    """A shard that its store does not give now; waiting may help."""
 
 
 class SampleError(DataError):

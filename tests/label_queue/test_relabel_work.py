@@ -123,9 +123,9 @@ def test_work_that_could_not_be_had_is_put_off_and_says_how_often(stale):
     queue.give_back(held, reason="stale")
     lease = queue.take_relabels("w", count=3)
     first, second, _ = (one.sample for one in lease.work)
-    assert queue.commit_relabels(lease, later=[first], after_s=0.001) == 0
-    assert queue.commit_relabels(lease, later=[second], after_s=1000) == 0
-    assert queue.commit_relabels(lease, later=[second], after_s=1000) == 0
+    assert queue.commit_relabels(lease, later={first: 0.001}) == 0
+    assert queue.commit_relabels(lease, later={second: 1000}) == 0
+    assert queue.commit_relabels(lease, later={second: 1000}) == 0
     while (again := queue.take_relabels("w", count=3)) is None:
         pass
     assert [(one.sample, one.attempts) for one in again.work] == [(first, 1)]
@@ -156,7 +156,7 @@ def test_a_sample_tried_alone_and_survived_is_no_suspect_any_more(stale):
         lease = queue.take_relabels("w", count=3)
         expire_relabels(queue)
     queue.edge.client.zadd(queue.keys.relabel_queue, {str(held[0].sample): 1e15})
-    queue.commit_relabels(lease, later=[held[0].sample], after_s=0.001)
+    queue.commit_relabels(lease, later={held[0].sample: 0.001})
     while (again := queue.take_relabels("w", count=3)) is None:
         pass
     assert (again.work[0].tried, again.work[0].attempts) == (0, 1)

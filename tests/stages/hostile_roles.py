@@ -81,7 +81,6 @@ def _run(kind: str, config: RunConfig, environment: dict[str, str]) -> None:
     prepared_samples.decode_image = label_feed.decode_image = hostile_decode
     tar_reading.TarReader.read = hostile_read
     Counting.label, Counting.losses = hostile_label, hostile_losses
-    labeling._RELABEL_AFTER_S = 0.3
     {"label": labeling.run_labeler, "train": training.run_trainer}[kind](config)
 
 
@@ -96,7 +95,7 @@ class HostileRun:
             "optimiser": COUNTING_OPTIMISER,
             "data": {"shards": [str(folder / "s.tar")]},
             "metrics": {"enabled": False},
-            "queue": {"lease_ttl_s": 1.0},
+            "queue": {"lease_ttl_s": 1.0, "store_patience_s": 3.0},
             "trainer": {"batch_base": 0, "batch_captions": 4, "checkpoint_every_steps": 1000, "threads": 1},
             "labeler": {"batch_images": 4, "threads": 1},
         }

@@ -15,9 +15,9 @@ import msgspec
 from braceexpand import braceexpand
 from fsspec import AbstractFileSystem
 
-from xpm_stream.data.storage import explain, locate, transport_errors
+from xpm_stream.data.storage import explain, is_gone, locate, transport_errors
 from xpm_stream.data.tar_stream import COMPRESSIONS
-from xpm_stream.errors import DataError, ShardError
+from xpm_stream.errors import DataError, ShardError, ShardUnavailable
 from xpm_stream.records import ShardId
 
 # What stores call the fact that changes when a file is rewritten, most telling first.
@@ -39,8 +39,20 @@ class ShardFile(msgspec.Struct, frozen=True, kw_only=True):
     @property
     def shard_id(self) -> ShardId:
         """Hash of URL, size and version: a rewritten shard is another shard."""
-        facts = f"{self.url}\0{self.size_bytes}\0{self.version}"
-        return ShardId(hashlib.blake2b(facts.encode("utf-8"), digest_size=8).hexdigest())
+        return _identity(self.url, self.size_bytes, self.version)
+
+    def is_shard(self, shard_id: ShardId) -> bool:
+        """Tell whether this is the shard that was given this identity, perhaps by a listing that told less of it."""
+        return any(
+            shard_id == _identity(self.url, size_bytes, version)
+            for size_bytes in (self.size_bytes, None)
+            for version in (self.version, None)
+        )
+
+
+def _identity(url: str, size_bytes: int | None, version: str | None) -> ShardId:
+    facts = f"{url}\0{size_bytes}\0{version}"
+    return ShardId(hashlib.blake2b(facts.encode("utf-8"), digest_size=8).hexdigest())
 
 
 def expand_shard_urls(patterns: Iterable[str], *, may_be_missing: bool = False) -> list[ShardFile]:
@@ -85,7 +97,8 @@ def look_at_shard(url: str) -> ShardFile:
     """Look at one shard again, to see whether it is still the one it was.
 
     Raises:
-        ShardError: it is missing, or the store cannot be read.
+        ShardError: it is missing.
+        ShardUnavailable: its store does not answer now.
     """
     return _expand_named([url], may_be_missing=False)[0]
 
@@ -141,12 +154,12 @@ def _look(url: str, *, may_be_missing: bool) -> list[ShardFile]:
         if info["type"] == "directory":
             return _expand_glob(f"{url.rstrip('/')}/*", may_be_missing=may_be_missing)
         has_stats = _has_tar_name(path) and bool(filesystem.exists(_stats_path(path)))
-    except FileNotFoundError as error:
+    except transport_errors() as error:
+        if not is_gone(error):
+            raise ShardUnavailable(f"cannot look at shard {url}: {explain(error)}") from error
         if may_be_missing:
             return []
         raise ShardError(f"shard {url} does not exist") from error
-    except transport_errors() as error:
-        raise ShardError(f"cannot look at shard {url}: {explain(error)}") from error
     if not _has_tar_name(path):
         raise ShardError(f"{url} is not named like a tar; shards end in {', '.join(COMPRESSIONS)}")
     # A chained URL (simplecache::s3://...) cannot be told from its path, so it stays as it was given.
@@ -169,7 +182,7 @@ def _expand_glob(url: str, *, may_be_missing: bool) -> list[ShardFile]:
             )
         stats = _list_stats(filesystem, {name.rpartition("/")[0] for name in shards})
     except transport_errors() as error:
-        raise ShardError(f"cannot list shards {url}: {explain(error)}") from error
+        raise ShardUnavailable(f"cannot list shards {url}: {explain(error)}") from error
     return [
         _shard_file(str(filesystem.unstrip_protocol(name)), info, has_stats=_stats_path(name) in stats)
         for name, info in sorted(shards.items())

@@ -62,8 +62,20 @@ def transport_errors() -> tuple[type[Exception], ...]:
     return (OSError, aiohttp.ClientError) if aiohttp is not None else (OSError,)
 
 
+def is_gone(error: Exception) -> bool:
+    """Tell whether a store answered that there is no such file, and not that it cannot say."""
+    return isinstance(_answer(error), FileNotFoundError)
+
+
+def _answer(error: Exception) -> Exception:
+    # fsspec's web driver calls everything that goes wrong in a look at a file FileNotFoundError.
+    hidden = error.__cause__
+    return hidden if isinstance(error, FileNotFoundError) and isinstance(hidden, transport_errors()) else error
+
+
 def explain(error: Exception) -> str:
     """Say in a few words what a store answered."""
+    error = _answer(error)
     if isinstance(error, FileNotFoundError):
         return "no such file"
     if isinstance(error, OSError) and error.strerror:

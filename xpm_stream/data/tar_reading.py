@@ -73,7 +73,8 @@ def read_samples(
     A damaged shard gives every sample that was whole before the damage, then one ShardDamage.
 
     Raises:
-        ShardError: the shard is missing, or its store cannot be read (resuming later may help).
+        ShardError: the shard is missing or cannot be read.
+        ShardUnavailable: its store does not answer now; resuming later may help.
     """
     with open_tar(shard_url) as stream:
         tar = TarReader(stream, start_offset=start_offset)

@@ -11,8 +11,8 @@ from typing import IO, Any, Final, Literal
 
 from fsspec.compression import compr
 
-from xpm_stream.data.storage import explain, locate, reads_ranges, transport_errors
-from xpm_stream.errors import DataError, ShardError
+from xpm_stream.data.storage import explain, is_gone, locate, reads_ranges, transport_errors
+from xpm_stream.errors import DataError, ShardError, ShardUnavailable
 
 READ_AHEAD: Final = 4 << 20  # bytes asked of a remote store at once
 
@@ -60,6 +60,7 @@ def open_tar(url: str) -> Iterator[TarStream]:
 
     Raises:
         ShardError: the shard is missing or cannot be read, or its name or compression is unknown.
+        ShardUnavailable: its store does not answer now.
     """
     compression = compression_of(url)
     if compression is not None and compression not in compr:
@@ -74,7 +75,8 @@ def open_tar(url: str) -> Iterator[TarStream]:
         except DataError as error:
             raise ShardError(str(error)) from error
         except transport_errors() as error:
-            raise ShardError(f"cannot open shard {url}: {explain(error)}") from error
+            failure = ShardError if is_gone(error) else ShardUnavailable
+            raise failure(f"cannot open shard {url}: {explain(error)}") from error
         stored = _StoredFile(file, url)
         if compression is None:
             yield TarStream(stored, url, size=info.get("size"), can_seek=can_seek)
@@ -155,7 +157,8 @@ class _StoredFile:
                 self._file.seek(self._position)
             data = self._file.read(count)
         except transport_errors() as error:
-            raise ShardError(f"cannot read {self._url} at byte {self._position}: {explain(error)}") from error
+            failure = ShardError if is_gone(error) else ShardUnavailable
+            raise failure(f"cannot read {self._url} at byte {self._position}: {explain(error)}") from error
         self._position += len(data)
         return data
 

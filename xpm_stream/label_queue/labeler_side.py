@@ -52,6 +52,8 @@ class LabelerSide(QueueRole):
     def acquire(self, owner: str, *, ttl_s: float | None = None) -> Lease | None:
         """Leases a shard: one whose lease has expired, else the first pending one; none when there is neither.
 
+        One whose leases expired twice without a commit in between comes behind the pending ones, and so does one that
+        was put off: neither keeps the others waiting.
         None does not mean done: another labeler's lease may yet expire, and shards may be added. See `stats().drained`.
         """
         ttl = self.config.lease_ttl_s if ttl_s is None else ttl_s
@@ -79,7 +81,7 @@ class LabelerSide(QueueRole):
         )
 
     def renew(self, lease: Lease) -> None:
-        """Moves the lease's deadline to `ttl_s` from now. Every commit does so too.
+        """Moves the lease's deadline to `ttl_s` from now. Every commit does so too. Any thread may call it.
 
         Raises:
             LeaseLost: it has expired, or the shard is another's.
@@ -91,13 +93,17 @@ class LabelerSide(QueueRole):
         if not lease.finished:
             self._lease_script("release", lease, doing="releasing a shard")
 
-    def fail_shard(self, lease: Lease, *, reason: str) -> None:
-        """Takes a shard that cannot be opened out of the order, with its reason, until `retry_shards`.
+    def fail_shard(self, lease: Lease, *, reason: str, waits_s: Sequence[float] = ()) -> bool:
+        """Books that a shard cannot be read now, and why; returns whether it failed, or is only put off.
+
+        It is put off as often as there are waits since its last commit, for the next of these many seconds, and then
+        comes behind what is pending. After that it has failed, and is out of the order until `retry_shards`.
 
         Raises:
             LeaseLost: it has expired, or the shard is another's.
         """
-        self._lease_script("fail_shard", lease, doing="failing a shard", reason=reason)
+        waits_ms = [milliseconds(wait_s) for wait_s in waits_s]
+        return bool(self._lease_script("fail_shard", lease, doing="failing a shard", reason=reason, waits_ms=waits_ms))
 
     def try_sample(self, lease: Lease) -> Lease:
         """Books that the sample at the lease's cursor is now tried alone, before it is read, and renews the lease.
@@ -121,9 +127,9 @@ class LabelerSide(QueueRole):
             )
         )
 
-    def _lease_script(self, name: str, lease: Lease, *, doing: str, **more: Any) -> None:
+    def _lease_script(self, name: str, lease: Lease, *, doing: str, **more: Any) -> Any:
         keys = self.keys
-        self.edge.run(
+        return self.edge.run(
             name,
             keys=[keys.shards, keys.leases, keys.pending, keys.failed],
             arguments={
@@ -218,7 +224,7 @@ class LabelerSide(QueueRole):
     ) -> bool:
         """Waits until another batch may be labelled; False when stopped or timed out before.
 
-        `on_wait` is called at each look that finds no room, about ten times a second: renew leases and metrics there.
+        `on_wait` is called at each look that finds no room, about ten times a second; what it raises ends the wait.
         N labelers may overdraw the budget by N batches; relabel work needs no capacity, it only moves.
         """
         deadline_s = None if timeout_s is None else time.monotonic() + timeout_s

@@ -8,7 +8,7 @@ from typing import Any, Final
 
 import msgspec
 
-from xpm_stream.errors import MessageError
+from xpm_stream.errors import LeaseLost, MessageError
 from xpm_stream.label_queue.codec import decode
 from xpm_stream.label_queue.commits import bounded, encoded, milliseconds, place_of
 from xpm_stream.label_queue.deliveries import RelabelLease, RelabelReject, RelabelWork
@@ -48,6 +48,26 @@ class Relabeling(QueueRole):
             return None
         return RelabelLease(lease_id=lease_id, owner=owner, ttl_s=ttl, work=tuple(_relabel_work(row) for row in rows))
 
+    def renew_relabels(self, lease: RelabelLease) -> None:
+        """Moves the lease's deadline to `ttl_s` from now. Any thread may call it.
+
+        Raises:
+            LeaseLost: none of its samples is held any more.
+        """
+        keys = self.keys
+        held = self.edge.run(
+            "renew_relabels",
+            keys=[keys.relabel_queue, keys.relabel_leases],
+            arguments={
+                "lease": lease.lease_id,
+                "samples": [str(work.sample) for work in lease.work],
+                "ttl_ms": milliseconds(lease.ttl_s),
+            },
+            doing="renewing relabel work",
+        )
+        if not held:
+            raise LeaseLost(f"the lease on {len(lease.work)} samples to be labelled again is over; drop the batch")
+
     def commit_relabels(
         self,
         lease: RelabelLease,
@@ -55,13 +75,12 @@ class Relabeling(QueueRole):
         labels: Sequence[LabelMessage | EncodedLabel] = (),
         skips: Mapping[str, Sequence[SampleId]] | None = None,
         rejects: Sequence[RelabelReject] = (),
-        later: Sequence[SampleId] = (),
-        after_s: float = 0.0,
+        later: Mapping[SampleId, float] | None = None,
     ) -> int:
         """Moves relabelled samples back to the stream (or to the skipped or the dead), atomically.
 
         Samples whose lease has expired meanwhile are another labeler's and are dropped, which harms nobody. Those of
-        `later` could not be had now: they stay, free again in `after_s` seconds, with one more of their `attempts`.
+        `later` could not be had now: they stay, free again in so many seconds, with one more of their `attempts`.
         Returns how many were moved now; a repeat moves none.
 
         Raises:
@@ -89,7 +108,10 @@ class Relabeling(QueueRole):
                     "attempts": reject.attempts,
                 }
             )
-        items += [{"kind": "later", "sample": sample, "after_ms": milliseconds(after_s)} for sample in later]
+        items += [
+            {"kind": "later", "sample": sample, "after_ms": milliseconds(after_s)}
+            for sample, after_s in (later or {}).items()
+        ]
         named = [item["sample"] for item in items]
         if len(set(named)) != len(named) or not set(named) <= places.keys():
             raise ValueError("a relabel commit names each sample once, and only samples of its lease")

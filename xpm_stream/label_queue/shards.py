@@ -73,6 +73,7 @@ class ShardRow(msgspec.Struct, frozen=True, kw_only=True):
     expires_ms: int | None = None
     takeovers: int = 0  # leases that ended without a commit since the cursor last moved
     tried: int = 0  # how often the sample at the cursor was tried alone, without a commit
+    put_off: int = 0  # how often its store did not answer, since the last commit
     finished_ms: int | None = None
     note: str | None = None  # why a shard ended early or failed
 

@@ -119,7 +119,7 @@ class SamplePreparer:
         )
         return PreparedSample(ordinal=cursor.ordinal, offset=start, next_offset=stop, outcome=killer)
 
-    def prepare_again(self, work: RelabelWork) -> Usable | SampleError | DataError:
+    def prepare_again(self, work: RelabelWork) -> Usable | SkipReason | SampleError | DataError:
         """Prepare a sample that has to be labelled again: its words and image are in its old label.
 
         A DataError that is no SampleError says that its store does not give it now, and may later.
@@ -135,7 +135,7 @@ class SamplePreparer:
             return error
         return Usable(pixels, old.words, [], old.image, old.key, previous=old.annotation)
 
-    def _from_shard(self, work: RelabelWork) -> Usable | SampleError | DataError:
+    def _from_shard(self, work: RelabelWork) -> Usable | SkipReason | SampleError | DataError:
         """Read a sample whose label is lost from its shard again; its place is known by its ordinal only."""
         if work.shard is None:
             return SampleError(f"the shard of sample {work.sample} is unknown", reason="shard_unknown")
@@ -151,11 +151,7 @@ class SamplePreparer:
             return gone
         except DataError as error:
             return error
-        if not isinstance(item, PreparedSample):
-            return gone
-        if isinstance(item.outcome, str):
-            return SampleError(f"sample {work.sample} has nothing to label", reason=item.outcome)
-        return item.outcome
+        return item.outcome if isinstance(item, PreparedSample) else gone
 
     def _outcome(self, sample: TarSample, *, url: str) -> Usable | SkipReason | SampleError:
         if sample.problem is not None:

@@ -45,6 +45,7 @@ row.ordinal, row.byte_offset = arguments.ordinal, arguments.byte_offset
 row.sequence, row.committed_lease = arguments.sequence + 1, arguments.lease
 row.labels = (row.labels or 0) + #arguments.labels
 row.takeovers, row.tried = nil, nil
+if row.put_off then row.put_off, row.note = nil, nil end
 if arguments.note then row.note = arguments.note end
 if arguments.finished then
   row.state, row.owner, row.lease, row.expires_ms, row.finished_ms = 'finished', nil, nil, nil, now
