@@ -132,10 +132,54 @@ class ModelConfig(Section):
     )
 
 
+class GroundingConfig(Section):
+    """Word-region grounding (OVR): in caption pretraining, and beside detection with `teacher.grounding_weight`."""
+
+    score: Literal["cosine", "dot"] = Field(
+        "cosine", description="s of a word and a region: `model.logit_scale` x cosine, or OVR's dot product / 10"
+    )
+    window_fractions: list[Annotated[float, Field(gt=0, le=1)]] = Field(
+        [0.25, 0.5],
+        min_length=1,
+        description="pretraining: sides of the windows that stand for regions, of the image's; they overlap by half",
+    )
+    max_regions: Positive = Field(100, description="regions used of an image (windows drawn at random, or best first)")
+    equal_are_negatives: bool = Field(
+        False,
+        description="whether an image with the same nouns, or the same image again, is a negative (OVR's code: yes)",
+    )
+
+
+class PretrainingConfig(Section):
+    """Caption pretraining, `xpm-stream pretrain`."""
+
+    steps: Positive = Field(150_000, description="optimiser steps on caption images")
+    batch_images: Annotated[int, Field(ge=2)] = Field(32, description="caption images a step, of each rank")
+    collapse_after_steps: Positive = Field(
+        2000, description="from here on matching accuracy must be above chance, else pretraining ends with an error"
+    )
+    collapse_window_steps: Positive = Field(200, description="steps over which the accuracy is averaged for that")
+    min_accuracy_over_chance: Annotated[float, Field(ge=1)] = Field(
+        2.0, description="accuracy below this many times chance is a collapse"
+    )
+
+
 class TeacherConfig(Section):
     """Training of the first teacher on base classes."""
 
     checkpoint: str | None = Field(None, description="start from this checkpoint instead of training one")
+    init: str = Field(
+        "scratch",
+        description="`scratch` (with model.weights); `pretraining`: what `xpm-stream pretrain` left in this folder; "
+        "or a checkpoint folder",
+    )
+    freeze_embedding: bool = Field(
+        False, description="whether the embedding layer stays as pretrained (OVR and XPM's teacher freeze it)"
+    )
+    grounding_weight: Annotated[float, Field(ge=0)] = Field(
+        0.0, description="weight of word-region grounding on caption images beside detection; 0: base images only"
+    )
+    batch_captions: Annotated[int, Field(ge=2)] = Field(8, description="caption images a step, where grounding is on")
     steps: NonNegative = Field(90_000, description="optimiser steps on the base set")
     batch_images: Positive = Field(8, description="base images a step")
     threads: NonNegative = Field(0, description="CPU threads of torch (nothing else runs meanwhile); 0: its default")
@@ -171,8 +215,16 @@ class XpmConfig(Section):
     )
 
 
+class OmpConfig(Section):
+    """The object mask prior of method `omp`."""
+
+    prior_weight: Annotated[float, Field(ge=0)] = Field(
+        1.0, description="weight of the per-cell class response (in class logits) on the mask logits"
+    )
+
+
 class OptimiserConfig(Section):
-    """One optimiser for teacher and student."""
+    """One optimiser for pretraining, teacher and student."""
 
     name: Literal["sgd", "adamw"] = Field("adamw", description="`sgd`: with momentum")
     momentum: Annotated[float, Field(ge=0, lt=1)] = Field(0.9, description="of `sgd`")
@@ -303,8 +355,11 @@ class RunConfig(Section):
     data: DataConfig = DataConfig()
     text: TextConfig = TextConfig()
     model: ModelConfig = ModelConfig()
+    grounding: GroundingConfig = GroundingConfig()
+    pretraining: PretrainingConfig = PretrainingConfig()
     teacher: TeacherConfig = TeacherConfig()
     xpm: XpmConfig = XpmConfig()
+    omp: OmpConfig = OmpConfig()
     optimiser: OptimiserConfig = OptimiserConfig()
     labeler: LabelerConfig = LabelerConfig()
     trainer: TrainerConfig = TrainerConfig()
