@@ -1,6 +1,6 @@
 """The audit finds what is missing and what is doubled, on every redis-server there is."""
 
-from queue_examples import all_labels, fill, shard
+from queue_examples import all_labels, fill, label, shard
 
 from xpm_stream.label_queue import TrainedLedger
 
@@ -94,3 +94,52 @@ def test_audit_reads_more_shards_and_entries_than_fit_a_page(queue):
     report = queue.audit(ledger_of())
     assert len(report.rows) == 230
     assert report.totals()["queued"] == 900
+
+
+def test_relabel_work_that_is_also_on_the_stream_is_doubled(queue):
+    fill(queue, labels=3)
+    _, fields = queue.edge.client.xrange(queue.keys.labels)[1]
+    queue.raise_epoch()
+    queue.give_back(queue.read("r", count=3)[1:2], reason="stale")
+    queue.edge.client.xadd(queue.keys.labels, fields)
+    report = queue.audit(ledger_of())
+    assert (report.doubled, report.in_motion) == (1, False)
+    assert "twice 1" in report.problems()[0]
+
+
+def test_relabel_work_that_a_labeler_commits_meanwhile_is_not_doubled(queue, open_queue, monkeypatch):
+    fill(queue, labels=3)
+    queue.raise_epoch()
+    queue.give_back(queue.read("r", count=3), reason="stale")
+    labeler = open_queue()
+    entries = queue.entries
+
+    def labeler_was_faster():
+        if work := labeler.take_relabels("w", count=1):
+            labeler.commit_relabels(work, labels=[label(one.sample) for one in work.work])
+        return entries()
+
+    monkeypatch.setattr(queue, "entries", labeler_was_faster)
+    report = queue.audit(ledger_of())
+    assert report.ok, report.problems()
+    assert (report.totals()["queued"], report.totals()["relabels"], report.in_motion) == (1, 2, False)
+
+
+def test_what_is_missing_is_found_though_the_queue_never_rests(queue, open_queue, monkeypatch):
+    fill(queue, labels=60)
+    entry_id, _ = queue.edge.client.xrange(queue.keys.labels)[7]
+    queue.edge.client.xdel(queue.keys.labels, entry_id)
+    trainer = open_queue()
+    trainer.raise_epoch()
+    deliveries = trainer.read("r", count=60)
+    entries = queue.entries
+
+    def trainer_goes_on():
+        trainer.give_back([deliveries.pop()], reason="stale")
+        return entries()
+
+    monkeypatch.setattr(queue, "entries", trainer_goes_on)
+    report = queue.audit(ledger_of())
+    assert report.in_motion
+    assert report.problems() == ["shard file:///shards/a.tar (pass:id 0:a): missing samples 7"]
+    assert sum(report.totals()[name] for name in ("queued", "relabels", "missing")) == 60

@@ -9,7 +9,7 @@ import pytest
 from queue_examples import all_labels, fill, label, shard
 
 from xpm_stream.label_queue import LabelQueue, TrainedLedger
-from xpm_stream.label_queue.inspection import Inspection
+from xpm_stream.label_queue.auditing import Auditing
 
 
 def resent(queue: LabelQueue, script: str, *, answer: int) -> None:
@@ -23,7 +23,6 @@ def resent(queue: LabelQueue, script: str, *, answer: int) -> None:
     queue.edge.run = run  # type: ignore[method-assign]
 
 
-@pytest.mark.xfail(strict=True, reason="the snapshot is given up after 20 attempts and taken as it is")
 def test_the_audit_finds_nothing_missing_while_a_trainer_gives_labels_back(
     queue: LabelQueue, open_queue: Callable[..., LabelQueue], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -31,19 +30,18 @@ def test_the_audit_finds_nothing_missing_while_a_trainer_gives_labels_back(
     trainer = open_queue()
     trainer.raise_epoch()
     deliveries = trainer.read("rank0", count=60)
-    listing = Inspection._relabel_samples
+    listing = Auditing._relabel_samples
 
-    def trainer_goes_on(self: Inspection) -> Any:
+    def trainer_goes_on(self: Auditing) -> Any:
         found = listing(self)
         trainer.give_back([deliveries.pop()], reason="stale")
         return found
 
-    monkeypatch.setattr(Inspection, "_relabel_samples", trainer_goes_on)
+    monkeypatch.setattr(Auditing, "_relabel_samples", trainer_goes_on)
     report = queue.audit(TrainedLedger())
     assert report.ok, report.problems()
 
 
-@pytest.mark.xfail(strict=True, reason="the bitmaps are read after the look whether anything moved")
 def test_the_audit_finds_nothing_missing_while_dead_letters_are_replayed(
     queue: LabelQueue, open_queue: Callable[..., LabelQueue], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -52,13 +50,13 @@ def test_the_audit_finds_nothing_missing_while_dead_letters_are_replayed(
     queue.raise_epoch()
     for delivery in queue.read("rank0", count=4):
         queue.dead_letter(delivery, reason="image_broken")
-    bitmaps = Inspection._bitmaps
+    bitmaps = Auditing._bitmaps
 
-    def operator_was_faster(self: Inspection, shard_keys: list[str]) -> Any:
+    def operator_was_faster(self: Auditing, shard_keys: list[str]) -> Any:
         operator.replay(list(operator.dead_letters()))
         return bitmaps(self, shard_keys)
 
-    monkeypatch.setattr(Inspection, "_bitmaps", operator_was_faster)
+    monkeypatch.setattr(Auditing, "_bitmaps", operator_was_faster)
     report = queue.audit(TrainedLedger())
     assert report.ok, report.problems()
 

@@ -34,5 +34,12 @@ def print_audit(console: Console, report: AuditReport) -> None:
         )
     for problem in report.problems():
         console.print(f"[bold red]does not add up:[/] {problem}", highlight=False)
+    if report.in_motion:
+        console.print(
+            "samples moved during every look (labels given back, buried or replayed): whether any is queued twice "
+            "cannot be said now; run it again",
+            style="yellow",
+            highlight=False,
+        )
     if report.ok:
         console.print("everything adds up: samples = trained + queued + relabels + skipped + dead", style="green")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 
@@ -16,10 +15,24 @@ class ShardPlaces:
     """Where the samples of one shard are, as Redis says."""
 
     row: ShardRow
-    queued: list[int]  # ordinals on the stream, once for each entry
-    relabels: list[int]
+    queued: OrdinalRanges  # on the stream
+    relabels: OrdinalRanges
     skipped: OrdinalRanges
     dead: OrdinalRanges
+    doubled: OrdinalRanges  # on the stream twice, or on the stream and relabel work
+
+    def union(self, other: ShardPlaces) -> ShardPlaces:
+        """Two looks at one shard together."""
+        if self == other:
+            return self
+        return ShardPlaces(
+            row=self.row,
+            queued=self.queued.union(other.queued),
+            relabels=self.relabels.union(other.relabels),
+            skipped=self.skipped.union(other.skipped),
+            dead=self.dead.union(other.dead),
+            doubled=self.doubled.union(other.doubled),
+        )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -56,6 +69,7 @@ class AuditReport:
     rows: tuple[AuditRow, ...]
     unidentified: int  # entries of the stream that name no sample: the trainer moves them to the dead letters
     unknown_trained: int  # trained samples of shards Redis does not know (an empty or older Redis)
+    in_motion: bool = False  # samples moved during every look: whether any is on the queue twice cannot be said
 
     @property
     def missing(self) -> int:
@@ -91,17 +105,18 @@ class AuditReport:
 
 def missing_ordinals(places: ShardPlaces, trained: OrdinalRanges) -> OrdinalRanges:
     """Committed samples that are in no place at all."""
-    somewhere = trained.union(places.skipped).union(places.dead)
-    somewhere = somewhere.union(OrdinalRanges.of([*places.queued, *places.relabels]))
+    somewhere = trained
+    for place in (places.skipped, places.dead, places.queued, places.relabels):
+        if place:
+            somewhere = somewhere.union(place)
     return OrdinalRanges([(0, places.row.ordinal)]).difference(somewhere)
 
 
-def audit_shard(places: ShardPlaces, trained: OrdinalRanges) -> AuditRow:
+def audit_shard(places: ShardPlaces, trained: OrdinalRanges, *, in_motion: bool = False) -> AuditRow:
     """The account of one shard."""
     row = places.row
     committed = OrdinalRanges([(0, row.ordinal)])
-    on_queue = Counter([*places.queued, *places.relabels])
-    stream, relabels = OrdinalRanges.of(places.queued), OrdinalRanges.of(places.relabels)
+    stream, relabels = places.queued, places.relabels
     trained_here = trained.intersection(committed)
     queued_here = stream.difference(trained)
     relabels_here = relabels.difference(trained).difference(stream)
@@ -118,7 +133,7 @@ def audit_shard(places: ShardPlaces, trained: OrdinalRanges) -> AuditRow:
         dead=len(dead_here),
         skipped=len(places.skipped.difference(taken.union(places.dead))),
         missing=missing_ordinals(places, trained),
-        doubled=OrdinalRanges.of(ordinal for ordinal, times in on_queue.items() if times > 1),
+        doubled=OrdinalRanges() if in_motion else places.doubled,
         unsettled=len(trained.intersection(stream.union(relabels))),
         ahead=len(trained) - len(trained_here),
         never_readable=row.never_readable,
@@ -127,10 +142,14 @@ def audit_shard(places: ShardPlaces, trained: OrdinalRanges) -> AuditRow:
     )
 
 
-def audit_shards(places: Iterable[ShardPlaces], trained: TrainedLedger, *, unidentified: int) -> AuditReport:
+def audit_shards(
+    places: Iterable[ShardPlaces], trained: TrainedLedger, *, unidentified: int, in_motion: bool = False
+) -> AuditReport:
     """The account of every shard, in the order of adding."""
     ordered = sorted(places, key=lambda one: one.row.order)
-    rows = tuple(audit_shard(one, trained.ordinals(one.row.pass_index, one.row.shard_id)) for one in ordered)
+    rows = tuple(
+        audit_shard(one, trained.ordinals(one.row.pass_index, one.row.shard_id), in_motion=in_motion) for one in ordered
+    )
     known = {(one.row.pass_index, one.row.shard_id) for one in ordered}
     unknown = sum(len(trained.ordinals(*key)) for key in trained.shards() if key not in known)
-    return AuditReport(rows=rows, unidentified=unidentified, unknown_trained=unknown)
+    return AuditReport(rows=rows, unidentified=unidentified, unknown_trained=unknown, in_motion=in_motion)

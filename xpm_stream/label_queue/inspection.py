@@ -1,27 +1,22 @@
-"""Looking at the queue: counts for metrics, the shard ledger's rows, and the audit. Nothing here writes."""
+"""Looking at the queue: counts for metrics, the shard ledger's rows, the stream's entries. Nothing here writes."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import msgspec
 import redis.exceptions
 
-from xpm_stream.label_queue.audit import AuditReport, ShardPlaces, audit_shards
 from xpm_stream.label_queue.deliveries import QueueStats
-from xpm_stream.label_queue.keys import GROUP, parse_sample, shard_key
-from xpm_stream.label_queue.ranges import OrdinalRanges
+from xpm_stream.label_queue.keys import GROUP, parse_sample
 from xpm_stream.label_queue.role import QueueRole
 from xpm_stream.label_queue.shards import CorpusProgress, FinishMark, ShardRecord, ShardRow
-from xpm_stream.label_queue.trained import TrainedLedger
 from xpm_stream.records import SampleId
 
 _PAGE = 500
 _ENTRIES_AT_ONCE = 100  # the script sees whole messages, images included: few enough not to hold up others
-_SHARDS_AT_ONCE = 100
-_SNAPSHOT_ATTEMPTS = 20
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -33,16 +28,8 @@ class StreamEntry:
     size_bytes: int
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Snapshot:
-    rows: list[ShardRow]
-    relabels: list[SampleId]
-    entries: list[StreamEntry]
-    moves: bytes | None
-
-
 class Inspection(QueueRole):
-    """Counts, rows and the audit."""
+    """Counts, rows and entries."""
 
     def ping(self) -> bool:
         """Whether Redis answers right now; asked once, without waiting for one that is away."""
@@ -178,79 +165,6 @@ class Inspection(QueueRole):
             for entry_id, sample, size in page:
                 after = f"({bytes(entry_id).decode('ascii')}"
                 yield StreamEntry(entry_id=after[1:], sample=parse_sample(bytes(sample)), size_bytes=int(size))
-
-    def audit(self, trained: TrainedLedger | Callable[[], TrainedLedger]) -> AuditReport:
-        """Checks for every shard that samples = trained + queued + skipped + dead.
-
-        Args:
-            trained: the ledger of the newest durable checkpoint. Where a trainer is running, give a function that loads
-                it: it is called after the queue was looked at, so that labels acknowledged in between are not missed.
-        """
-        snapshot = self._snapshot()
-        places = list(self._places(snapshot))
-        ledger = trained() if callable(trained) else trained
-        unidentified = sum(entry.sample is None for entry in snapshot.entries)
-        return audit_shards(places, ledger, unidentified=unidentified)
-
-    def _snapshot(self) -> _Snapshot:
-        """Rows, then relabel work, then the stream: samples move in that order while labelers work, so none slips by.
-
-        The trainer and `dead replay` move samples the other way and say so in `moves`; then it is taken again.
-        """
-        for attempt in range(_SNAPSHOT_ATTEMPTS):
-            before = self._moves()
-            rows = list(self.shard_rows())
-            relabels = self._relabel_samples()
-            entries = list(self.entries())
-            if self._moves() == before or attempt == _SNAPSHOT_ATTEMPTS - 1:
-                break
-        return _Snapshot(rows=rows, relabels=relabels, entries=entries, moves=before)
-
-    def _moves(self) -> bytes | None:
-        found: bytes | None = self.edge.command("hget", self.keys.meta, "moves", doing="counting moves")
-        return found
-
-    def _relabel_samples(self) -> list[SampleId]:
-        """Page by page: there may be millions after a checkpoint was lost."""
-        found: set[bytes] = set()
-        cursor = 0
-        while True:
-            cursor, page = self.edge.command(
-                "zscan", self.keys.relabel_queue, cursor=cursor, count=_PAGE, doing="listing relabel work"
-            )
-            found.update(bytes(name) for name, _ in page)
-            if not cursor:
-                return [sample for name in found if (sample := parse_sample(name)) is not None]
-
-    def _places(self, snapshot: _Snapshot) -> Iterator[ShardPlaces]:
-        """For each shard, where its samples are. Bitmaps are read last, and for few shards at a time."""
-        queued: dict[str, list[int]] = {}
-        for entry in snapshot.entries:
-            if entry.sample is not None:
-                queued.setdefault(shard_key(entry.sample), []).append(entry.sample.ordinal)
-        relabels: dict[str, list[int]] = {}
-        for sample in snapshot.relabels:
-            relabels.setdefault(shard_key(sample), []).append(sample.ordinal)
-        for first in range(0, len(snapshot.rows), _SHARDS_AT_ONCE):
-            part = snapshot.rows[first : first + _SHARDS_AT_ONCE]
-            bitmaps = self._bitmaps([row.key for row in part])
-            for row, (skipped, dead) in zip(part, bitmaps, strict=True):
-                yield ShardPlaces(
-                    row=row,
-                    queued=queued.get(row.key, []),
-                    relabels=relabels.get(row.key, []),
-                    skipped=skipped,
-                    dead=dead,
-                )
-
-    def _bitmaps(self, shard_keys: list[str]) -> list[tuple[OrdinalRanges, OrdinalRanges]]:
-        def fill(pipe: Any) -> None:
-            for key in shard_keys:
-                pipe.get(self.keys.skipped_bits(key))
-                pipe.get(self.keys.dead_bits(key))
-
-        found = [OrdinalRanges.from_bitmap(bits or b"") for bits in self.edge.pipeline(fill, doing="reading bitmaps")]
-        return list(zip(found[::2], found[1::2], strict=True))
 
 
 def _finish_mark(mark: bytes) -> FinishMark:

@@ -33,9 +33,12 @@ class OrdinalRanges:
     @classmethod
     def from_bitmap(cls, bitmap: bytes) -> OrdinalRanges:
         """The positions of the ones in a Redis bitmap (bit 0 is the most significant bit of byte 0)."""
-        bits = np.unpackbits(np.frombuffer(bitmap, np.uint8))
-        edges = np.flatnonzero(np.diff(bits, prepend=np.uint8(0), append=np.uint8(0)))
         found = cls()
+        if not bitmap:
+            return found
+        bits = np.zeros(len(bitmap) * 8 + 2, np.uint8)
+        bits[1:-1] = np.unpackbits(np.frombuffer(bitmap, np.uint8))
+        edges = np.flatnonzero(bits[1:] != bits[:-1])
         found._starts = edges[::2].tolist()
         found._stops = edges[1::2].tolist()
         return found
@@ -109,6 +112,8 @@ class OrdinalRanges:
 
     def union(self, other: OrdinalRanges) -> OrdinalRanges:
         """Ordinals in either."""
+        if not (self and other):
+            return (self or other).copy()
         found = OrdinalRanges()
         for start, stop in sorted([*self.ranges(), *other.ranges()]):
             found.add_range(start, stop)
@@ -131,6 +136,8 @@ class OrdinalRanges:
 
     def difference(self, other: OrdinalRanges) -> OrdinalRanges:
         """Ordinals here and not in the other."""
+        if not (self and other):
+            return self.copy()
         found = OrdinalRanges()
         theirs = list(other.ranges())
         place = 0

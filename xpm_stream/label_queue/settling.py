@@ -6,8 +6,8 @@ from collections.abc import Iterable, Iterator
 from itertools import islice
 
 from xpm_stream.label_queue.audit import missing_ordinals
+from xpm_stream.label_queue.auditing import Auditing
 from xpm_stream.label_queue.deliveries import Settlement
-from xpm_stream.label_queue.inspection import Inspection
 from xpm_stream.label_queue.trained import TrainedLedger
 from xpm_stream.label_queue.trials import Trials
 from xpm_stream.records import SampleId
@@ -15,7 +15,7 @@ from xpm_stream.records import SampleId
 _SAMPLES_AT_ONCE = 200  # of one script, so that Redis is kept from others for a few milliseconds only
 
 
-class Settling(Trials, Inspection):
+class Settling(Trials, Auditing):
     """`settle`: page by page, so that neither Redis nor the trainer ever holds all of it at once."""
 
     def settle(self, trained: TrainedLedger) -> Settlement:
