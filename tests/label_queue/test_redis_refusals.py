@@ -194,6 +194,11 @@ def test_each_role_can_do_its_work_with_the_rights_of_the_acl_file(role):
     trainer.dead_letter(held[3], reason="x")
     trainer.acknowledge(held[4:])
     trainer.stats()
+    assert trainer.unknown_shards([shard("a"), shard("y")]) == [shard("y")]
+    assert trainer.add_shards([shard("y")]) == 1
+    assert not trainer.finish(checkpoint="c", step=1, drained=True)
+    assert trainer.finish(checkpoint="c", step=1, drained=False)
+    assert labeler.corpus_progress().finish.step == 1
     work = labeler.take_relabels("w", count=2)
     labeler.commit_relabels(work, labels=[label(one.sample) for one in work.work])
     ledger = TrainedLedger()
