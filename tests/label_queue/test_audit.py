@@ -143,3 +143,24 @@ def test_what_is_missing_is_found_though_the_queue_never_rests(queue, open_queue
     assert report.in_motion
     assert report.problems() == ["shard file:///shards/a.tar (pass:id 0:a): missing samples 7"]
     assert sum(report.totals()[name] for name in ("queued", "relabels", "missing")) == 60
+
+
+def test_a_label_that_comes_back_while_the_stream_is_read_is_not_called_doubled(queue, open_queue, monkeypatch):
+    fill(queue, labels=40)
+    trainer = open_queue()
+    trainer.raise_epoch()
+    deliveries = trainer.read("r", count=40)
+    entries = queue.entries
+
+    def comes_back():
+        for entry in entries():
+            yield entry
+            if entry.entry_id == deliveries[-1].entry_id:  # seen: now it goes round, and to the end of the stream
+                trainer.give_back([deliveries.pop()], reason="stale")
+                work = trainer.take_relabels("w", count=1)
+                trainer.commit_relabels(work, labels=[label(one.sample) for one in work.work])
+
+    monkeypatch.setattr(queue, "entries", comes_back)
+    report = queue.audit(ledger_of())
+    assert report.in_motion
+    assert report.ok, report.problems()
