@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -117,4 +118,20 @@ def test_labelers_leave_a_full_queue_when_the_trainer_has_done_its_steps(
     # With more steps to do there is, whoever is started first.
     run.config = run.config.model_copy(update={"trainer": run.config.trainer.model_copy(update={"steps": 0})})
     finish(run, "label", "train")
+    run.check_each_trained_once()
+
+
+def test_a_trainer_ends_alone_where_the_corpus_is_a_copy_with_other_times_or_out_of_its_reach(
+    stub_run: MakeStubRun,
+) -> None:
+    run = stub_run(shards=2, samples_per_shard=100)
+    run.start("promote")
+    finish(run, "label", "train")
+    for shard in Path(run.config.data.shards[0]).parent.glob("*.tar"):
+        os.utime(shard, (1, 1))
+    finish(run, "train")
+    elsewhere = run.config.data.model_copy(update={"shards": ["nosuchprotocol://bucket/*.tar"]})
+    run.config = run.config.model_copy(update={"data": elsewhere})
+    finish(run, "train")
+    assert len(run.log("train", "only labelers can say which shards the configuration names")) == 1
     run.check_each_trained_once()
