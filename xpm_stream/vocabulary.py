@@ -56,6 +56,10 @@ class Vocabulary:
         """All words by index. A new list at each call, so holding on to one is safe."""
         return list(self._words)
 
+    def words_from(self, start: int) -> list[str]:
+        """The words from index `start` on, in order: what has come since the vocabulary had `start` words."""
+        return self._words[start:]
+
     @property
     def counts(self) -> Sequence[int]:
         """How often each word was added since it was first seen, by index (for frequency-aware negatives)."""

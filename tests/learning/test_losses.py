@@ -110,18 +110,6 @@ def test_alpha_falls_as_noise_rises(noises: list[float], eta: float) -> None:
     assert ((alpha > 0) & (alpha <= 1)).all()
 
 
-def test_class_score_is_the_probability_of_the_word_beside_background() -> None:
-    logits = np.concatenate([np.zeros((2, 1)), RNG.normal(size=(2, 3))], axis=1)
-    expected = np.exp(_log_softmax(logits))[[0, 1], [2, 3]]
-    got = losses.class_score(torch.tensor(logits), torch.tensor([1, 2]))
-    np.testing.assert_allclose(got.numpy(), expected, rtol=1e-5)
-
-
-def test_pixel_score_is_low_for_undecided_masks() -> None:
-    sure, undecided = torch.full((1, 4, 4), 8.0), torch.zeros(1, 4, 4)
-    assert losses.pixel_score(torch.cat([sure, -sure, undecided])).tolist() == pytest.approx([1, 1, 0], abs=1e-3)
-
-
 def test_the_cross_modal_loss_sends_the_noise_head_no_gradient_and_the_mask_loss_does() -> None:
     log_variance = torch.randn(3, 4, 4, requires_grad=True)
     logits = torch.randn(3, 6, requires_grad=True)

@@ -59,13 +59,16 @@ def test_every_word_gets_one_region_of_its_own_inside_the_stored_image(make_xpm:
             assert 0 <= instance.reliability <= 1
 
 
-@pytest.mark.parametrize("reliability", ["standardised", "noise", "class_score", "pixel_score"])
+@pytest.mark.parametrize("score", ["vocabulary", "caption", "logit"])
+@pytest.mark.parametrize("reliability", ["standardised", "noise", "class_score", "pixel_score", "dropout_entropy"])
 @pytest.mark.parametrize("context", ["vocabulary", "caption"])
 @pytest.mark.parametrize("assignment", ["argmax", "exclusive"])
 def test_every_labelling_switch_gives_complete_labels(
-    make_xpm: MakeXpm, assignment: str, context: str, reliability: str
+    make_xpm: MakeXpm, assignment: str, context: str, reliability: str, score: str
 ) -> None:
-    method = make_xpm(assignment=assignment, assignment_context=context, reliability=reliability)
+    method = make_xpm(
+        assignment=assignment, assignment_context=context, reliability=reliability, reliability_score=score
+    )
     (annotation, _, _) = method.label(IMAGES)
     assert len(annotation.instances) == 3
     assert all(0 <= (instance.reliability or 0) <= 1 for instance in annotation.instances)
@@ -83,7 +86,7 @@ def test_labels_do_not_depend_on_the_batch_they_were_made_in(make_xpm: MakeXpm) 
 
 
 @pytest.mark.parametrize("bf16", [False, True])
-@pytest.mark.parametrize("weighting", ["none", "robust"])
+@pytest.mark.parametrize("weighting", ["none", "pixel_score", "stochastic", "robust"])
 def test_every_batch_composition_runs_and_every_parameter_gets_a_gradient(
     make_xpm: MakeXpm, weighting: str, bf16: bool
 ) -> None:
@@ -111,7 +114,7 @@ def test_every_batch_composition_runs_and_every_parameter_gets_a_gradient(
 
 
 def test_an_image_without_instances_contributes_nothing(make_xpm: MakeXpm) -> None:
-    method = make_xpm(noise_in_mask_loss=False)
+    method = make_xpm(weighting="none")
     some = _labelled(method)[:1]
     losses = method.losses(method.collate(_without_instances(IMAGES[:2]), [], rng=_rng()))
     assert {name: float(loss.detach()) for name, loss in losses.items()} == {"cross_modal": 0.0, "pseudo_mask": 0.0}
@@ -143,8 +146,8 @@ def test_the_robust_weighting_trains_the_noise_head_through_the_mask_loss_only(m
 
 
 def test_without_noise_in_the_mask_loss_it_is_eq_5_and_repeats_exactly(make_xpm: MakeXpm) -> None:
-    for noisy in (False, True):
-        method = make_xpm(noise_in_mask_loss=noisy)
+    for weighting, noisy in (("none", False), ("class_score", False), ("stochastic", True), ("robust", True)):
+        method = make_xpm(weighting=weighting)
         batch = method.collate(_labelled(method), [], rng=_rng())
         first, second = (float(method.losses(batch)["pseudo_mask"].detach()) for _ in range(2))
         assert (first == pytest.approx(second, rel=1e-4)) is not noisy

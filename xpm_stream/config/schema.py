@@ -6,6 +6,8 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
+from xpm_stream.config.variants import fill_variant
+
 Fraction = Annotated[float, Field(ge=0.0, le=1.0)]
 Positive = Annotated[int, Field(ge=1)]
 NonNegative = Annotated[int, Field(ge=0)]
@@ -101,6 +103,11 @@ class TextConfig(Section):
     )
     cache: str | None = Field(None, description="folder for embeddings by name; default: the user's cache folder")
     max_vocabulary: Positive = Field(50_000, description="upper bound on the caption vocabulary V_C")
+    min_count: Positive = Field(1, description="how often a noun must be seen before it enters V_C")
+    sampled_negatives: NonNegative = Field(
+        1000,
+        description="L_X over a larger V_C than this: the batch's words and so many more, drawn by count^0.75; 0: all",
+    )
 
 
 class ModelConfig(Section):
@@ -129,6 +136,9 @@ class ModelConfig(Section):
     logit_scale: Annotated[float, Field(gt=0)] = Field(20.0, description="scale of the cosine logits")
     background_weight: Annotated[float, Field(ge=0)] = Field(
         0.2, description="weight of background in the classification loss"
+    )
+    noise_shapes_masks: bool = Field(
+        False, description="whether gradients of the noise head reach the mask feature; the released code stops them"
     )
 
 
@@ -191,27 +201,57 @@ class TeacherConfig(Section):
 class XpmConfig(Section):
     """Robust cross-modal pseudo-labeling."""
 
+    variant: Literal["paper", "released"] | None = Field(
+        None,
+        description="fills every key of docs/learning.md's table that is not set as the paper, or its released code, "
+        "has it; none: this system's defaults",
+    )
     assignment: Literal["argmax", "exclusive"] = Field(
         "exclusive", description="Eq. 2's independent argmax, or greedy with one region for one word"
     )
     block_iou: Fraction = Field(0.5, description="exclusive: regions that overlap a taken one above this are blocked")
-    weighting: Literal["none", "robust"] = Field("none", description="`robust`: Eq. 7's alpha on the cross-modal loss")
-    noise_in_mask_loss: bool = Field(True, description="Eq. 6's noise on pseudo-mask logits; false: Eq. 5")
-    eta: Annotated[float, Field(gt=0)] | None = Field(
-        None, description="Eq. 7's eta; none: measured as a low quantile of the mean noise"
-    )
-    eta_quantile: Fraction = Field(0.05, description="which quantile of the mean noise eta is, where it is measured")
-    background_in_cross_modal: bool = Field(
-        True, description="whether L_X's softmax includes the background (the paper's does not)"
-    )
     assignment_context: Literal["vocabulary", "caption"] = Field(
         "vocabulary",
         description="words are compared by log softmax over V_C, or over the image's own words; background included",
     )
+    box_refinements: Annotated[int, Field(ge=0, le=2)] = Field(
+        1, description="how often box regression moves a word's proposal; the released code does it twice"
+    )
+    weighting: Literal["none", "stochastic", "class_score", "pixel_score", "dropout_entropy", "robust"] = Field(
+        "stochastic",
+        description="Table 3. `stochastic`: Eq. 6's noise in L_M only; scores: weights of L_X; `robust`: Eq. 6 and 7",
+    )
+    eta: Annotated[float, Field(gt=0)] | None = Field(
+        None, description="Eq. 7's eta; none: measured as a low quantile of the mean noise"
+    )
+    eta_quantile: Fraction = Field(0.05, description="which quantile of the mean noise eta is, where it is measured")
+    alpha_scope: Literal["object", "image"] = Field(
+        "object", description="`robust`: Eq. 7's mean noise is of each object, or of all objects of an image"
+    )
+    limit_alpha: bool = Field(True, description="`robust`: alpha is at most 1")
+    background_in_cross_modal: bool = Field(
+        True, description="whether L_X's softmax includes the background (the paper's does not)"
+    )
+    pseudo_regions: Literal["boxes", "proposals"] = Field(
+        "boxes", description="the student learns at b_o, or also at its own proposals that overlap b_o by IoU >= 0.5"
+    )
+    frozen_trunk: bool = Field(
+        False, description="backbone and proposal network stay as the first teacher's; only the heads learn from labels"
+    )
     cross_modal_weight: Annotated[float, Field(ge=0)] = Field(1.0, description="weight of L_X")
     mask_weight: Annotated[float, Field(ge=0)] = Field(1.0, description="weight of L_M")
-    reliability: Literal["standardised", "noise", "class_score", "pixel_score"] = Field(
-        "standardised", description="the reliability that labels carry and operators see"
+    reliability: Literal["standardised", "noise", "class_score", "pixel_score", "dropout_entropy"] = Field(
+        "standardised",
+        description="the reliability that labels carry and operators see; `standardised`: class evidence against the "
+        "word's own mean and spread, `class_score`: the same evidence as it is",
+    )
+    reliability_score: Literal["vocabulary", "caption", "logit"] = Field(
+        "vocabulary",
+        description="class evidence: log softmax over V_C, over the captions' own words, or the plain logit",
+    )
+    dropout_passes: Positive = Field(8, description="`dropout_entropy`: passes averaged")
+    dropout_rate: Annotated[float, Field(gt=0, lt=1)] = Field(
+        0.3, description="`dropout_entropy`: share of the region embedding that a pass drops"
     )
 
 
@@ -221,6 +261,57 @@ class OmpConfig(Section):
     prior_weight: Annotated[float, Field(ge=0)] = Field(
         1.0, description="weight of the per-cell class response (in class logits) on the mask logits"
     )
+
+
+class VisualTeacherConfig(Section):
+    """What Soft Teacher and Unbiased Teacher share."""
+
+    classes: Literal["base", "split", "vocabulary"] = Field(
+        "split",
+        description="names the teacher may give: base classes, with the target classes of data.split, or all of V_C",
+    )
+    score_threshold: Fraction = Field(0.7, description="detections above this are pseudo truth")
+    nms_iou: Fraction = Field(0.5, description="of two detections of a class that overlap above this, one stays")
+    max_instances: Positive = Field(100, description="detections kept of an image")
+    num_proposals: Positive = Field(128, description="teacher's proposals a label carries (20 bytes each), best first")
+    strong_views: bool = Field(True, description="the student sees shaken colours, blur and cut-out rectangles")
+    weight: Annotated[float, Field(ge=0)] = Field(2.0, description="weight of all losses on caption images")
+    mask_weight: Annotated[float, Field(ge=0)] = Field(1.0, description="further weight of the pseudo-mask loss")
+
+
+class SoftTeacherConfig(VisualTeacherConfig):
+    """Soft Teacher, a visual-only rival; wants `optimiser.ema_decay: 0.999` and `promotion.candidate: ema`."""
+
+    score_threshold: Fraction = Field(0.9, description="detections above this teach classes, proposals and masks")
+    box_score_threshold: Fraction = Field(0.5, description="detections above this may teach boxes")
+    jitters: Annotated[int, Field(ge=2)] = Field(10, description="shaken copies of a box that the teacher refines")
+    jitter_scale: Annotated[float, Field(gt=0, le=1)] = Field(
+        0.06, description="largest shift of a side, as a share of the box's width or height"
+    )
+    max_box_deviation: Annotated[float, Field(gt=0)] = Field(
+        0.02, description="spread of the refined copies, relative to the box, up to which a box is learnt"
+    )
+
+
+class UnbiasedTeacherConfig(VisualTeacherConfig):
+    """Unbiased Teacher, a visual-only rival; wants `optimiser.ema_decay: 0.9996` and `promotion.candidate: ema`."""
+
+    focal_gamma: Annotated[float, Field(ge=0)] = Field(1.5, description="how much less regions count that are right")
+
+
+class Cap2DetConfig(Section):
+    """Cap2Det: image-level labels from captions, and multiple-instance detection."""
+
+    classes: Literal["base", "split", "vocabulary"] = Field(
+        "split", description="classes sought in captions: base, with the target classes of data.split, or all of V_C"
+    )
+    label_inference: Literal["exact", "nearest"] = Field(
+        "exact", description="`nearest`: captions that name no class stand for the class nearest in the text space"
+    )
+    num_proposals: Positive = Field(128, description="teacher's proposals a label carries (20 bytes each), best first")
+    image_weight: Annotated[float, Field(ge=0)] = Field(1.0, description="weight of the image-label loss")
+    refinement_weight: Annotated[float, Field(ge=0)] = Field(1.0, description="weight of the online refinement")
+    refinement_iou: Fraction = Field(0.5, description="proposals that overlap the best one this much share its class")
 
 
 class OptimiserConfig(Section):
@@ -360,6 +451,9 @@ class RunConfig(Section):
     teacher: TeacherConfig = TeacherConfig()
     xpm: XpmConfig = XpmConfig()
     omp: OmpConfig = OmpConfig()
+    soft_teacher: SoftTeacherConfig = SoftTeacherConfig()
+    unbiased_teacher: UnbiasedTeacherConfig = UnbiasedTeacherConfig()
+    cap2det: Cap2DetConfig = Cap2DetConfig()
     optimiser: OptimiserConfig = OptimiserConfig()
     labeler: LabelerConfig = LabelerConfig()
     trainer: TrainerConfig = TrainerConfig()
@@ -367,6 +461,12 @@ class RunConfig(Section):
     registry: RegistryConfig = RegistryConfig()
     metrics: MetricsConfig = MetricsConfig()
     evaluation: EvaluationConfig = EvaluationConfig()
+
+    @model_validator(mode="before")
+    @classmethod
+    def _fill_variant(cls, tree: Any) -> Any:
+        """Where `xpm.variant` is set, fill what is not."""
+        return fill_variant(tree)
 
     @model_validator(mode="after")
     def _sections_agree(self) -> Self:

@@ -73,7 +73,7 @@ class RegionMasks:
     """What the mask and noise heads say of R boxes, on the RoI grid."""
 
     logits: Tensor  # [R, g, g] class-agnostic mask logits, float32
-    noise_log_variance: Tensor  # [R, g, g] log of g_noise; gradients stop before the mask head
+    noise_log_variance: Tensor  # [R, g, g] log of g_noise; see `model.noise_shapes_masks`
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -118,6 +118,10 @@ class DetectionEngine(Protocol):
 
     def logits(self, embeddings: Tensor, class_embeddings: Tensor) -> Tensor:
         """Return class logits [R, 1 + C] of regions [R, D] for classes [C, D], background first."""
+        ...
+
+    def freeze_trunk(self) -> None:
+        """Let what all heads share, and the proposals, learn no more; repeat it after each change to train mode."""
         ...
 
     def extract(self, images: ImageBatch) -> Features:

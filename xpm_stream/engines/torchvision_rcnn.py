@@ -70,7 +70,10 @@ class OpenVocabularyRcnn(nn.Module):
             text_dimension=text_dimension,
         )
         self.mask_head = MaskHead(
-            self.backbone.masks.channels, channels=48 if small else 256, num_convs=2 if small else 4
+            self.backbone.masks.channels,
+            channels=48 if small else 256,
+            num_convs=2 if small else 4,
+            noise_shapes_masks=config.noise_shapes_masks,
         )
 
 
@@ -112,6 +115,11 @@ class TorchvisionRcnn:
         """Score regions [R, D] against words [V, D] as the configuration says (Eq. 1): [R, 1 + V]."""
         scale = self._config.logit_scale if self._config.logit == "cosine" else None
         return class_logits(embeddings, class_embeddings, scale=scale)
+
+    def freeze_trunk(self) -> None:
+        """Let backbone and RPN learn no more, statistics of their normalisation included; call it in train mode."""
+        self._network.backbone.eval().requires_grad_(False)
+        self._network.rpn.requires_grad_(False)
 
     def extract(self, images: ImageBatch) -> Features:
         """Run the backbone once."""

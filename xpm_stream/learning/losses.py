@@ -100,19 +100,10 @@ def mean_noise(noise_log_variance: Tensor) -> Tensor:
     return noise_log_variance.float().exp().mean(dim=(1, 2))
 
 
-def noise_reliability(noise: Tensor, *, eta: float) -> Tensor:
-    """alpha(o) = eta / mean noise (Eq. 7), at most 1 and detached: [K] from mean noises [K]."""
-    return (eta / noise.detach()).clamp(max=1.0)
-
-
-def class_score(logits: Tensor, word_indices: Tensor) -> Tensor:
-    """Probability of each word at its region, background in the softmax (Table 3's class score): [K]."""
-    return word_log_probabilities(logits, background=True).gather(1, word_indices[:, None])[:, 0].exp()
-
-
-def pixel_score(logits: Tensor) -> Tensor:
-    """Mean confidence |2p - 1| of the mask's pixels (Table 3's pixel score), 0..1: [K] from [K, g, g]."""
-    return (2 * torch.sigmoid(logits.float()) - 1).abs().mean(dim=(1, 2))
+def noise_reliability(noise: Tensor, *, eta: float, limit: bool = True) -> Tensor:
+    """alpha(o) = eta / mean noise (Eq. 7), detached, and at most 1 unless `limit` is off: [K] from mean noises [K]."""
+    alpha = eta / noise.detach()
+    return alpha.clamp(max=1.0) if limit else alpha
 
 
 def require_finite(losses: Mapping[str, Tensor]) -> None:

@@ -24,9 +24,10 @@ from xpm_stream.methods.base import Batch, CaptionImage, LabelledImage
 from xpm_stream.methods.caption_grounding import CaptionBatch, collate_captions, ground_captions
 from xpm_stream.methods.found_objects import FoundObjects, found_objects
 from xpm_stream.methods.region_batch import PseudoTruth, RegionBatch, collate_regions, pad_views
-from xpm_stream.networks.class_embeddings import ClassEmbeddings
+from xpm_stream.networks.class_embeddings import ClassEmbeddings, VocabularyEmbeddings
 from xpm_stream.networks.text_encoder import TextEmbedder
 from xpm_stream.records import Annotation
+from xpm_stream.text.caption_nouns import CaptionNouns
 from xpm_stream.vocabulary import Vocabulary
 
 Pixels = npt.NDArray[np.uint8]  # H x W x 3, RGB
@@ -51,10 +52,13 @@ class TeacherStudent(ABC):
         self._base_classes = list(base_classes)
         self._class_index = {name: index for index, name in enumerate(self._base_classes)}
         self._embeddings = ClassEmbeddings(TextEmbedder(config.text))
-        self.vocabulary = Vocabulary(self._base_classes, max_size=config.text.max_vocabulary)
+        # As captions are read: a base class and the noun that names it are one word of V_C.
+        nouns = CaptionNouns.load()
+        base_words = dict.fromkeys(nouns.canonical(name) or name for name in self._base_classes)
+        self.vocabulary = Vocabulary(base_words, max_size=config.text.max_vocabulary, min_count=config.text.min_count)
         self._engine = build_engine(config.model, text_dimension=self._embeddings.dimension)
         self._observed: dict[str, deque[float]] = {}
-        self._vocabulary_rows: Tensor | None = None
+        self._vocabulary_table = VocabularyEmbeddings(self._embeddings)
 
     @property
     def network(self) -> nn.Module:
@@ -112,6 +116,7 @@ class TeacherStudent(ABC):
         """
         assert isinstance(batch, RegionBatch)
         self.network.train()
+        self._prepare_training(batch)
         batch = batch.to(self.device)
         num_base = len(batch.truth)
         features = self._engine.extract(batch.images)
@@ -151,6 +156,9 @@ class TeacherStudent(ABC):
         """Let the layer that embeds regions into the text space stay as it is; before an optimiser is made."""
         self._engine.embedding_layer.requires_grad_(False)
 
+    def _prepare_training(self, batch: RegionBatch) -> None:  # noqa: B027  # most methods have nothing to do here
+        """For methods that keep parts of the network from learning; the network is in training mode."""
+
     def observations(self) -> dict[str, list[float]]:
         """Return and forget values seen in the last steps, for histograms (`reliability`, `noise`, ...)."""
         seen = {name: list(values) for name, values in self._observed.items()}
@@ -164,7 +172,6 @@ class TeacherStudent(ABC):
     def load_state(self, state: dict[str, Any]) -> None:
         """Take up a state written by `state()`; word indices stay as they were."""
         self.vocabulary = Vocabulary.from_state(state["vocabulary"])
-        self._vocabulary_rows = None
 
     @torch.inference_mode()
     def detect(self, images: Sequence[Pixels], vocabularies: Sequence[Sequence[str]]) -> list[list[FoundObjects]]:
@@ -233,11 +240,8 @@ class TeacherStudent(ABC):
         return Scene(features=features, geometries=geometries, proposals=proposals, regions=regions)
 
     def _vocabulary_embeddings(self) -> Tensor:
-        """V_C's embeddings [V, D] by index; built anew only when the vocabulary has grown."""
-        rows = self._vocabulary_rows
-        if rows is None or len(rows) != len(self.vocabulary) or rows.device != self.device:
-            self._vocabulary_rows = rows = self._embeddings.of(self.vocabulary.words, device=self.device)
-        return rows
+        """V_C's embeddings [V, D] by index."""
+        return self._vocabulary_table.of(self.vocabulary, device=self.device)
 
     def _observe(self, name: str, values: Sequence[float]) -> None:
         self._observed.setdefault(name, deque(maxlen=_OBSERVATIONS_KEPT)).extend(values)

@@ -8,6 +8,8 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
+from xpm_stream.vocabulary import Vocabulary
+
 
 class WordEmbedder(Protocol):
     """Turns words into vectors; `networks.text_encoder.TextEmbedder` does."""
@@ -17,47 +19,92 @@ class WordEmbedder(Protocol):
         ...
 
 
+class _GrowingTable:
+    """Rows [N, D] that are added at the end; doubling, so that N rows cost O(N) copies.
+
+    Rows are ordinary tensors also where a labelling pass, in inference mode, was the first to ask for them.
+    """
+
+    def __init__(self) -> None:
+        self._rows: Tensor | None = None  # [capacity, D]
+        self._filled = 0
+
+    def __len__(self) -> int:
+        return self._filled
+
+    @property
+    def width(self) -> int:
+        """D."""
+        assert self._rows is not None, "nothing was ever added"
+        return int(self._rows.shape[1])
+
+    @torch.inference_mode(mode=False)
+    def append(self, new: Tensor) -> None:
+        """Add rows [n, D]."""
+        wanted = self._filled + len(new)
+        if self._rows is None or self._rows.shape[0] < wanted:
+            grown = new.new_zeros((max(256, 2 * wanted), new.shape[1]))
+            if self._rows is not None:
+                grown = grown.to(self._rows.device)
+                grown[: self._filled] = self._rows[: self._filled]
+            self._rows = grown
+        self._rows[self._filled : wanted] = new.to(self._rows.device)
+        self._filled = wanted
+
+    @torch.inference_mode(mode=False)
+    def on(self, device: torch.device) -> Tensor:
+        """All rows on `device`, without a copy where they are there already."""
+        assert self._rows is not None, "nothing was ever added"
+        if self._rows.device != device:
+            self._rows = self._rows.to(device)
+        return self._rows[: self._filled]
+
+
 class ClassEmbeddings:
     """v_o for any word, the same in teacher and student: what the encoder gives, cached by word."""
 
     def __init__(self, embedder: WordEmbedder) -> None:
         self._embedder = embedder
         self._rows: dict[str, int] = {}
-        self._table: Tensor | None = None  # [capacity, D], filled to len(_rows)
+        self._table = _GrowingTable()
 
     def of(self, words: Sequence[str], *, device: torch.device) -> Tensor:
         """Return [N, D] for `words`, in order; words not met before are embedded in one call."""
         if not words:
             return torch.zeros((0, self.dimension), device=device)
         self._admit(words)
-        assert self._table is not None
-        if self._table.device != device:
-            self._table = self._table.to(device)
         rows = [self._rows[word] for word in words]
         if rows == list(range(len(rows))):
-            return self._table[: len(rows)]  # a vocabulary asked for in its own order: no copy
-        return self._table[torch.tensor(rows, device=device)]
+            return self._table.on(device)[: len(rows)]  # a vocabulary asked for in its own order: no copy
+        return self._table.on(device)[torch.tensor(rows, device=device)]
 
     @property
     def dimension(self) -> int:
         """D, the width of the text space."""
-        if self._table is None:
+        if not len(self._table):
             self._admit(["object"])
-        assert self._table is not None
-        return int(self._table.shape[1])
+        return self._table.width
 
     def _admit(self, words: Sequence[str]) -> None:
         missing = [word for word in dict.fromkeys(words) if word not in self._rows]
-        if not missing:
-            return
-        new = self._embedder.embed(missing).detach().float()
-        filled, wanted = len(self._rows), len(self._rows) + len(missing)
-        if self._table is None or self._table.shape[0] < wanted:
-            # Doubling, so that a vocabulary of N words costs O(N) copies.
-            grown = new.new_zeros((max(256, 2 * wanted), new.shape[1]))
-            if self._table is not None:
-                grown = grown.to(self._table.device)
-                grown[:filled] = self._table[:filled]
-            self._table = grown
-        self._table[filled:wanted] = new.to(self._table.device)
-        self._rows.update({word: filled + index for index, word in enumerate(missing)})
+        if missing:
+            self._rows.update({word: len(self._table) + index for index, word in enumerate(missing)})
+            self._table.append(self._embedder.embed(missing).detach().float())
+
+
+class VocabularyEmbeddings:
+    """v_o of one vocabulary by its indices: a step with new words embeds those, and copies nothing of the others."""
+
+    def __init__(self, embeddings: ClassEmbeddings) -> None:
+        self._embeddings = embeddings
+        self._vocabulary: Vocabulary | None = None
+        self._table = _GrowingTable()
+
+    def of(self, vocabulary: Vocabulary, *, device: torch.device) -> Tensor:
+        """Return [V, D]; a vocabulary other than the last one starts anew."""
+        if vocabulary is not self._vocabulary:
+            self._vocabulary, self._table = vocabulary, _GrowingTable()
+        new = vocabulary.words_from(len(self._table))
+        if new:
+            self._table.append(self._embeddings.of(new, device=device))
+        return self._table.on(device) if len(self._table) else self._embeddings.of([], device=device)

@@ -32,14 +32,15 @@ class EmbeddingHead(nn.Module):
 
 
 class MaskHead(nn.Module):
-    """RoI features to class-agnostic mask logits and, from the detached mask feature, pixel noise (g_noise).
+    """RoI features to class-agnostic mask logits and, from the mask feature, pixel noise (g_noise).
 
-    The noise head sees a detached feature, so noise never shapes the masks (METHODS 1.4); its output is a log variance,
-    so that variance is positive without a bound.
+    The noise head sees a detached feature unless `noise_shapes_masks`; its output is a log variance, so that variance
+    is positive without a bound.
     """
 
-    def __init__(self, in_channels: int, *, channels: int, num_convs: int) -> None:
+    def __init__(self, in_channels: int, *, channels: int, num_convs: int, noise_shapes_masks: bool = False) -> None:
         super().__init__()
+        self._noise_shapes_masks = noise_shapes_masks
         layers: list[nn.Module] = []
         for index in range(num_convs):
             layers += [
@@ -62,7 +63,8 @@ class MaskHead(nn.Module):
     def forward(self, pooled: Tensor) -> tuple[Tensor, Tensor]:
         """[R, C, g / 2, g / 2] -> mask logits and noise log variances, each [R, g, g], float32."""
         feature = functional.relu(self.upsample(self.convs(pooled)), inplace=True)
-        return self.mask(feature)[:, 0].float(), self.noise(feature.detach())[:, 0].float()
+        noise_feature = feature if self._noise_shapes_masks else feature.detach()
+        return self.mask(feature)[:, 0].float(), self.noise(noise_feature)[:, 0].float()
 
 
 def _bias(module: nn.Conv2d | nn.ConvTranspose2d) -> Tensor:
