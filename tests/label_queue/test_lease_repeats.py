@@ -3,7 +3,7 @@ from __future__ import annotations
 from typing import Any
 
 import msgspec
-from queue_examples import shard
+from queue_examples import expire_lease, fill, shard
 
 from xpm_stream.label_queue import LabelQueue
 
@@ -13,7 +13,15 @@ def acquire(queue: LabelQueue, *, owner: str, lease: str) -> dict[str, Any] | No
     keys = queue.keys
     packed = queue.edge.run(
         "acquire",
-        keys=[keys.shards, keys.pending, keys.leases, keys.meta, keys.counters],
+        keys=[
+            keys.shards,
+            keys.pending,
+            keys.leases,
+            keys.meta,
+            keys.counters,
+            keys.grants,
+            keys.grant_deadlines,
+        ],
         arguments={"owner": owner, "lease": lease, "ttl_ms": 30_000},
         doing="leasing a shard",
     )
@@ -34,14 +42,43 @@ def test_a_repeated_acquisition_gives_the_same_lease_and_takes_no_second_shard(q
     assert again["shard_id"] == "c", "a new request of the same labeler is no repeat"
 
 
-def test_a_repeat_of_a_lease_that_has_ended_is_a_new_request(queue: LabelQueue) -> None:
-    queue.add_shards([shard("a")])
+def test_labelers_of_one_name_are_not_taken_for_each_other(queue: LabelQueue) -> None:
+    queue.add_shards([shard("a"), shard("b"), shard("c")])
+    first = acquire(queue, owner="labeler-0", lease="one")
+    other = acquire(queue, owner="labeler-0", lease="two")
+    assert acquire(queue, owner="labeler-0", lease="one") == first
+    assert acquire(queue, owner="labeler-0", lease="two") == other
+    assert queue.stats().shards_leased == 2
+
+
+def test_a_request_that_comes_again_when_its_lease_is_over_leases_nothing(queue: LabelQueue) -> None:
+    queue.add_shards([shard("a"), shard("b")])
     lease = queue.acquire("labeler-0")
     assert lease is not None
     queue.release(lease)
-    taken = acquire(queue, owner="labeler-0", lease=lease.lease_id)
-    assert taken is not None
-    assert taken["token"] > lease.token
+    assert acquire(queue, owner="labeler-0", lease=lease.lease_id) is None, "nobody waits for the answer"
+    expired = queue.acquire("labeler-0")
+    assert expired is not None
+    expire_lease(queue, expired.shard.key)
+    assert acquire(queue, owner="labeler-0", lease=expired.lease_id) is None
+    assert queue.acquire("labeler-0") is not None
+
+
+def test_what_was_granted_is_remembered_no_longer_than_the_leases_last(queue: LabelQueue) -> None:
+    queue.add_shards([shard(f"s{number}") for number in range(5)])
+    fill(queue, labels=3, name="s0")
+    queue.raise_epoch()
+    queue.give_back(queue.read("rank0", count=3), reason="stale")
+    client, keys = queue.edge.client, queue.keys
+    for number in range(3):
+        assert queue.acquire(f"host-{number}") is not None
+        assert queue.take_relabels(f"host-{number}", count=1) is not None
+    assert queue.take_relabels("host-9", count=1) is None
+    assert client.hlen(keys.grants) == client.zcard(keys.grant_deadlines) == 7
+    for lease_id in client.zrange(keys.grant_deadlines, 0, -1):
+        client.zadd(keys.grant_deadlines, {lease_id: 1})  # as waiting for the leases' ends would
+    assert queue.acquire("labeler-0") is not None
+    assert client.hlen(keys.grants) == client.zcard(keys.grant_deadlines) == 1
 
 
 def test_acquiring_costs_the_same_however_many_shards_are_leased(queue: LabelQueue) -> None:

@@ -282,6 +282,26 @@ def test_acknowledging_works_when_redis_is_out_of_memory_and_committing_does_not
     assert labeler.stats().unacked_labels == 1
 
 
+def test_a_trainer_without_its_last_checkpoint_starts_when_redis_is_out_of_memory(queue, open_queue):
+    fill(queue, labels=6)
+    queue.raise_epoch()
+    held = queue.read("r", count=6)
+    queue.acknowledge(held[:4])  # in a checkpoint that is lost
+    client = queue.edge.client
+    trainer = open_queue(retry_for_s=0.2)
+    try:
+        client.config_set("maxmemory", 1)
+        trainer.raise_epoch()
+        assert trainer.settle(ledger_of()).returned == 4
+        again = trainer.read("r", count=6)
+        assert trainer.try_alone("r", again[0]) == "alone"
+        trainer.end_trial("r", again[0], trained=True)
+        assert trainer.acknowledge(again) == 2
+    finally:
+        client.config_set("maxmemory", 0)
+    assert trainer.stats().relabels == 4
+
+
 def test_a_label_is_handed_out_once_while_another_thread_gives_back_and_acknowledges(queue):
     fill(queue, labels=1500)
     queue.raise_epoch()

@@ -17,6 +17,8 @@ class Keys:
         "dead",
         "failed",
         "failures",
+        "grant_deadlines",
+        "grants",
         "labels",
         "leases",
         "meta",
@@ -40,6 +42,8 @@ class Keys:
         self.meta = f"{{{namespace}}}:meta"
         self.counters = f"{{{namespace}}}:counters"
         self.failures = f"{{{namespace}}}:failures"
+        self.grants = f"{{{namespace}}}:grants"
+        self.grant_deadlines = f"{{{namespace}}}:grant_deadlines"
         self.dead = f"{{{namespace}}}:dead"
         self.relabels = f"{{{namespace}}}:relabels"
         self.relabel_queue = f"{{{namespace}}}:relabel_queue"

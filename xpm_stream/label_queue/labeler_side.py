@@ -61,7 +61,15 @@ class LabelerSide(QueueRole):
         keys = self.keys
         packed = self.edge.run(
             "acquire",
-            keys=[keys.shards, keys.pending, keys.leases, keys.meta, keys.counters],
+            keys=[
+                keys.shards,
+                keys.pending,
+                keys.leases,
+                keys.meta,
+                keys.counters,
+                keys.grants,
+                keys.grant_deadlines,
+            ],
             arguments={"owner": owner, "lease": lease_id, "ttl_ms": milliseconds(ttl)},
             doing="leasing a shard",
         )

@@ -34,7 +34,15 @@ class Relabeling(QueueRole):
         keys = self.keys
         rows = self.edge.run(
             "take_relabels",
-            keys=[keys.relabels, keys.relabel_queue, keys.relabel_leases, keys.shards, keys.relabel_troubles],
+            keys=[
+                keys.relabels,
+                keys.relabel_queue,
+                keys.relabel_leases,
+                keys.shards,
+                keys.relabel_troubles,
+                keys.grants,
+                keys.grant_deadlines,
+            ],
             arguments={
                 "owner": owner,
                 "lease": lease_id,

@@ -92,6 +92,17 @@ local function entry_at(stream, id)
   if found[1] then return fields_of(found[1]) end
 end
 
+-- What a request for work was given, by the id that its sender chose for the lease, until that lease should end: so a
+-- repeat is known without a look through all leases. What is remembered too long goes with the next grant.
+local function remember_grant(grants, deadlines, what, now)
+  redis.call('HSET', grants, arguments.lease, what)
+  redis.call('ZADD', deadlines, integer(now + arguments.ttl_ms), arguments.lease)
+  for _, over in ipairs(redis.call('ZRANGEBYSCORE', deadlines, '-inf', integer(now), 'LIMIT', 0, 100)) do
+    redis.call('HDEL', grants, over)
+    redis.call('ZREM', deadlines, over)
+  end
+end
+
 -- Puts a sample on the relabel work unless it is there; returns whether it was new.
 local function add_relabel(relabels, queue, counters, sample, record, now)
   if redis.call('HSETNX', relabels, sample, cmsgpack.pack(record)) == 0 then return false end

@@ -1,17 +1,17 @@
 -- Leases a shard whose lease has expired, else the first pending one. Returns its row, or nil.
 -- The sorted set `leases` holds by when a shard is free: leased ones, and pending ones that were put off.
--- KEYS: shards, pending, leases, meta, counters
+-- KEYS: shards, pending, leases, meta, counters, grants, grant_deadlines
 -- arguments: owner, lease, ttl_ms
 local shards, pending, leases, meta, counters = KEYS[1], KEYS[2], KEYS[3], KEYS[4], KEYS[5]
+local grants, grant_deadlines = KEYS[6], KEYS[7]
 local now = now_ms()
 
--- A repeat is known by the shard its owner was given last: looking through every lease would cost each labeler's every
--- look for work as many rows as there are labelers. Should two labelers have one name, a repeat may be taken for a new
--- request; the shard that nobody knows of is then free again at its lease's deadline.
-local last_of_owner = 'last_lease:' .. arguments.owner
-local last = redis.call('HGET', meta, last_of_owner)
-local given = last and load_row(shards, last)
-if given and given.lease == arguments.lease then return cmsgpack.pack(given) end
+-- A repeat gets what the first request got; one that comes when that lease is over has nobody waiting for it.
+local given = redis.call('HGET', grants, arguments.lease)
+if given then
+  local row = load_row(shards, given)
+  return row and row.lease == arguments.lease and row.expires_ms > now and cmsgpack.pack(row)
+end
 
 local function first_free()
   return redis.call('ZRANGEBYSCORE', leases, '-inf', integer(now), 'LIMIT', 0, 1)[1]
@@ -47,7 +47,7 @@ else
   row = load_row(shards, shard)
 end
 row.token = redis.call('HINCRBY', meta, 'fence', 1)
-redis.call('HSET', meta, last_of_owner, shard)
+remember_grant(grants, grant_deadlines, shard, now)
 row.state, row.owner, row.lease = 'leased', arguments.owner, arguments.lease
 row.expires_ms = now + arguments.ttl_ms
 save_row(shards, shard, row)

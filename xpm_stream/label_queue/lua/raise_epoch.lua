@@ -2,6 +2,8 @@
 -- KEYS: labels, meta
 -- arguments: group, at_least, name
 local labels, meta = KEYS[1], KEYS[2]
+-- A late copy of the request must not fence the very trainer that sent it, nor take its mark away.
+if redis.call('HGET', meta, 'trainer') == arguments.name then return tonumber(redis.call('HGET', meta, 'epoch')) end
 allow_growth(meta)
 redis.call('HDEL', meta, 'finished')
 local created = redis.pcall('XGROUP', 'CREATE', labels, arguments.group, '0', 'MKSTREAM')

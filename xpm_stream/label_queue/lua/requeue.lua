@@ -6,6 +6,7 @@ local meta, counters, relabels, queue = KEYS[1], KEYS[2], KEYS[3], KEYS[4]
 local fenced = epoch_error(meta)
 if fenced then return fenced end
 if (redis.call('HGET', meta, 'moves') or '') ~= arguments.moves then return -1 end
+allow_growth(meta)
 local now, added = now_ms(), 0
 for _, sample in ipairs(arguments.samples) do
   if add_relabel(relabels, queue, counters, sample, {relabels = 0, reason = arguments.reason}, now) then
