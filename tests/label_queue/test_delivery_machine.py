@@ -4,6 +4,7 @@ After every step the audit adds up, and nothing is buried that did not die alone
 """
 
 import os
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from uuid import uuid4
 
@@ -73,9 +74,27 @@ class DeliveryMachine(RuleBasedStateMachine):
         self.queue.add_shards([shard(f"s{self.shards}")])
         self.shards += 1
 
-    @rule()
-    def lease_a_shard(self):
-        if (lease := self.queue.acquire("labeler")) is not None:
+    @contextmanager
+    def cut(self, cut):
+        """Each request arrives twice, and the client sees the second answer."""
+        plain = self.queue.edge.run
+
+        def run(name, **options):
+            plain(name, **options)
+            return plain(name, **options)
+
+        if cut:
+            self.queue.edge.run = run
+        yield
+        self.queue.edge.run = plain
+
+    @rule(cut=st.booleans())
+    def lease_a_shard(self, cut=False):
+        leased = self.queue.stats().shards_leased
+        with self.cut(cut):
+            lease = self.queue.acquire("labeler")
+        assert self.queue.stats().shards_leased <= leased + (lease is not None), "a lease nobody knows of"
+        if lease is not None:
             assert lease.cursor.ordinal <= SAMPLES_PER_SHARD
             self.leases.append(lease)
 
@@ -117,8 +136,12 @@ class DeliveryMachine(RuleBasedStateMachine):
     def kill_or_stop_a_labeler(self, data):
         lease = self.leases.pop(data.draw(st.integers(0, len(self.leases) - 1)))
         self.zombies.append(lease)
-        if data.draw(st.booleans()):
+        how = data.draw(st.sampled_from(("released", "put off", "killed")))
+        if how == "released":
             self.queue.release(lease)
+        elif how == "put off":
+            with suppress(LeaseLost):
+                self.queue.fail_shard(lease, reason="away", waits_s=[0.001] * 99)
         else:
             expire_lease(self.queue, lease.shard.key) if self.knows(lease.shard.key) else None
 
@@ -148,19 +171,23 @@ class DeliveryMachine(RuleBasedStateMachine):
         except LeaseLost:
             return
 
-    def lease_relabel_work(self, count):
-        if (lease := self.queue.take_relabels("labeler", count=count)) is not None:
+    def lease_relabel_work(self, count, cut):
+        with self.cut(cut):
+            lease = self.queue.take_relabels("labeler", count=count)
+        if lease is not None:
+            ours = self.client.hvals(self.queue.keys.relabel_leases).count(lease.lease_id.encode())
+            assert ours == len(lease.work), "relabel work leased that nobody knows of"
             self.relabel_leases.append(lease)
 
     @rule(data=st.data(), cut=st.booleans())
     def commit_relabel_work(self, data, cut):
         if data.draw(st.booleans()) or not self.relabel_leases:
-            self.lease_relabel_work(4)
+            self.lease_relabel_work(4, cut)
         if not self.relabel_leases:
             return
         lease = self.relabel_leases[data.draw(st.integers(0, len(self.relabel_leases) - 1))]
         assert len(lease.work) == 1 or not any(one.tried for one in lease.work), "suspects are leased alone"
-        arguments = {"labels": [], "skips": {"none": []}, "rejects": [], "later": []}
+        arguments = {"labels": [], "skips": {"none": []}, "rejects": [], "later": {}}
         for one in lease.work:
             fate = data.draw(st.sampled_from((*FATES, "later")))
             if fate == "label":
@@ -168,7 +195,7 @@ class DeliveryMachine(RuleBasedStateMachine):
             elif fate == "skip":
                 arguments["skips"]["none"].append(one.sample)
             elif fate == "later":
-                arguments["later"].append(one.sample)
+                arguments["later"][one.sample] = 0.0
             else:
                 reject = Reject(ordinal=one.sample.ordinal, reason="broken")
                 arguments["rejects"].append(RelabelReject(sample=one.sample, reject=reject))
