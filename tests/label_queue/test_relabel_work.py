@@ -3,6 +3,7 @@
 import pytest
 from queue_examples import expire_relabels, fill, label, shard
 
+from xpm_stream.errors import LeaseLost
 from xpm_stream.label_queue import Reject, RelabelReject, TrainedLedger
 
 
@@ -172,3 +173,24 @@ def test_a_suspect_is_leased_without_the_ordinary_work_behind_it(stale):
     alone, others = queue.take_relabels("w", count=3), queue.take_relabels("w", count=3)
     assert [one.sample for one in alone.work] == [held[0].sample]
     assert [one.sample for one in others.work] == [delivery.sample for delivery in held[1:]]
+
+
+def test_renewing_keeps_relabel_work_and_says_when_it_is_another_s(stale):
+    queue, held = stale
+    queue.give_back(held, reason="stale")
+    lease = queue.take_relabels("w", count=2)
+    (other,) = queue.take_relabels("other", count=3).work
+    deadlines = dict(queue.edge.client.zrange(queue.keys.relabel_queue, 0, -1, withscores=True))
+    while (found := dict(queue.edge.client.zrange(queue.keys.relabel_queue, 0, -1, withscores=True))) == deadlines:
+        queue.renew_relabels(lease)
+    moved = {sample for sample, deadline in found.items() if deadline > deadlines[sample]}
+    assert moved == {str(work.sample).encode() for work in lease.work}
+    assert str(other.sample).encode() not in moved
+    queue.commit_relabels(lease, labels=relabelled(lease.work[:1]))
+    queue.renew_relabels(lease)  # of the other sample
+    expire_relabels(queue)
+    with pytest.raises(LeaseLost, match="over"):
+        queue.renew_relabels(lease)
+    assert queue.take_relabels("new", count=3) is not None
+    with pytest.raises(LeaseLost, match="over"):
+        queue.renew_relabels(lease)
