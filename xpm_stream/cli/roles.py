@@ -1,4 +1,4 @@
-"""`xpm-stream teach | label | train | promote`: one role in this process."""
+"""`xpm-stream pretrain | teach | label | train | promote`: one role in this process."""
 
 from __future__ import annotations
 
@@ -8,12 +8,21 @@ import typer
 
 from xpm_stream.cli.options import ConfigPath, Overrides
 from xpm_stream.config import load_config
+from xpm_stream.methods import require_labeler
 
 
 def register(app: typer.Typer) -> None:
     """Add the commands to the application."""
-    for command in (teach, label, train, promote):
+    for command in (pretrain, teach, label, train, promote):
         app.command(rich_help_panel="One role in this process")(command)
+
+
+def pretrain(config: ConfigPath, overrides: Overrides = None) -> None:
+    """Pretrain backbone and embedding head on caption images; `teacher.init: pretraining` starts from it."""
+    loaded = load_config(config, overrides=overrides or ())
+    from xpm_stream.stages.pretraining import run_pretraining
+
+    run_pretraining(loaded)
 
 
 def teach(config: ConfigPath, overrides: Overrides = None) -> None:
@@ -31,6 +40,7 @@ def label(
 ) -> None:
     """Label caption shards with the newest teacher."""
     loaded = load_config(config, overrides=overrides or ())
+    require_labeler(loaded.method)
     from xpm_stream.stages.labeling import run_labeler
 
     run_labeler(loaded, index=index)
@@ -39,6 +49,7 @@ def label(
 def train(config: ConfigPath, overrides: Overrides = None) -> None:
     """Train the student on the label stream."""
     loaded = load_config(config, overrides=overrides or ())
+    require_labeler(loaded.method)
     from xpm_stream.stages.training import run_trainer
 
     run_trainer(loaded)

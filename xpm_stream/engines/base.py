@@ -95,8 +95,19 @@ class DetectionLimits:
     max_detections: int = 100
 
 
+class BackgroundLogits(Protocol):
+    """What the background scores at regions, where it is not 0."""
+
+    def __call__(self, features: Features, boxes_xyxy: Sequence[Tensor], embeddings: Tensor) -> Tensor:
+        """Return logits [R] of boxes ([P, 4] for each image) with embeddings [R, D]."""
+        ...
+
+
 class DetectionEngine(Protocol):
     """A two-stage, class-agnostic detector with an embedding head. Every tensor in and out is in pixels of the view."""
+
+    background: BackgroundLogits | None  # of `detection_losses` and `detect`; none: the background's logit is 0
+    mask_prior_weight: float  # of the embedding head's per-cell class response on mask logits; 0: none
 
     @property
     def network(self) -> nn.Module:
@@ -117,7 +128,11 @@ class DetectionEngine(Protocol):
         ...
 
     def logits(self, embeddings: Tensor, class_embeddings: Tensor) -> Tensor:
-        """Return class logits [R, 1 + C] of regions [R, D] for classes [C, D], background first."""
+        """Return class logits [R, 1 + C] of regions [R, D] for classes [C, D], background (0) first."""
+        ...
+
+    def objectness(self, features: Features, boxes_xyxy: Sequence[Tensor]) -> Tensor:
+        """Return the proposal network's objectness logit [R] in the middle of boxes ([P, 4] for each image)."""
         ...
 
     def freeze_trunk(self) -> None:
@@ -136,8 +151,10 @@ class DetectionEngine(Protocol):
         """Pool and embed boxes ([P, 4] for each image; P may be 0)."""
         ...
 
-    def segment_regions(self, features: Features, boxes_xyxy: Sequence[Tensor]) -> RegionMasks:
-        """Pool boxes and predict their masks and pixel noise."""
+    def segment_regions(
+        self, features: Features, boxes_xyxy: Sequence[Tensor], *, class_embeddings: Tensor | None = None
+    ) -> RegionMasks:
+        """Pool boxes and predict their masks and pixel noise; each box's class [R, D] is for the mask prior only."""
         ...
 
     def proposal_losses(self, features: Features, boxes_xyxy: Sequence[Tensor]) -> dict[str, Tensor]:

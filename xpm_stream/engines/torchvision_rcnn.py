@@ -15,6 +15,7 @@ from torchvision.ops import clip_boxes_to_image
 
 from xpm_stream.config.schema import ModelConfig
 from xpm_stream.engines.base import (
+    BackgroundLogits,
     DetectionLimits,
     Detections,
     Features,
@@ -85,6 +86,9 @@ class TorchvisionRcnn:
         self._network = OpenVocabularyRcnn(config, text_dimension=text_dimension)
         self._network.to(memory_format=torch.channels_last)
         self._sampler = RoiSampler(rois_per_image=config.num_rois, mask_grid=MASK_GRID)
+        self._objectness_pool = build_region_pooling(self._network.backbone.boxes, grid=1, sampling_ratio=2)
+        self.background: BackgroundLogits | None = None
+        self.mask_prior_weight = 0.0
 
     @property
     def network(self) -> OpenVocabularyRcnn:
@@ -121,6 +125,16 @@ class TorchvisionRcnn:
         self._network.backbone.eval().requires_grad_(False)
         self._network.rpn.requires_grad_(False)
 
+    def objectness(self, features: Features, boxes_xyxy: Sequence[Tensor]) -> Tensor:
+        """Return the best anchor's objectness logit, averaged over the middle half of boxes: [R]."""
+        maps = self._anchor_maps(features)
+        levels, _ = self._network.rpn.head(list(maps.values()))
+        best = Features(
+            maps={name: level.amax(dim=1, keepdim=True) for name, level in zip(maps, levels, strict=True)},
+            images=features.images,
+        )
+        return self._pool(self._objectness_pool, best, [_middle_half(boxes) for boxes in boxes_xyxy]).flatten()
+
     def extract(self, images: ImageBatch) -> Features:
         """Run the backbone once."""
         return Features(maps=self._network.backbone(images.pixels), images=images)
@@ -142,9 +156,13 @@ class TorchvisionRcnn:
         embeddings, deltas = self._network.embedding_head(self._pool(self._network.box_pool, features, boxes_xyxy))
         return Regions(embeddings=embeddings, refined_xyxy=self._refine(features, boxes_xyxy, deltas.detach()))
 
-    def segment_regions(self, features: Features, boxes_xyxy: Sequence[Tensor]) -> RegionMasks:
-        """Pool boxes and predict their masks and pixel noise."""
+    def segment_regions(
+        self, features: Features, boxes_xyxy: Sequence[Tensor], *, class_embeddings: Tensor | None = None
+    ) -> RegionMasks:
+        """Pool boxes and predict their masks and pixel noise; each box's class [R, D] is for the mask prior only."""
         logits, noise = self._network.mask_head(self._pool(self._network.mask_pool, features, boxes_xyxy))
+        if self.mask_prior_weight and class_embeddings is not None:
+            logits = logits + self.mask_prior_weight * self._mask_prior(features, boxes_xyxy, class_embeddings)
         return RegionMasks(logits=logits, noise_log_variance=noise)
 
     def proposal_losses(self, features: Features, boxes_xyxy: Sequence[Tensor]) -> dict[str, Tensor]:
@@ -170,7 +188,7 @@ class TorchvisionRcnn:
         rois = self._sampler.sample(proposals, truth)
         pooled = self._pool(self._network.box_pool, features, rois.boxes_xyxy)
         embeddings, deltas = self._network.embedding_head(pooled)
-        logits = self.logits(embeddings, class_embeddings)
+        logits = self._logits_with_background(features, rois.boxes_xyxy, embeddings, class_embeddings)
         weights = logits.new_ones(logits.shape[1])
         weights[0] = self._config.background_weight
         # Divided by all RoIs, as Mask R-CNN does, so that images without instances do not weigh more.
@@ -180,7 +198,12 @@ class TorchvisionRcnn:
             "rpn_box": rpn["loss_rpn_box_reg"],
             "classification": functional.cross_entropy(logits, rois.labels, weight=weights),
             "box": box / rois.labels.numel(),
-            "mask": self._mask_loss(features, rois.positive_boxes_xyxy, rois.masks),
+            "mask": self._mask_loss(
+                features,
+                rois.positive_boxes_xyxy,
+                rois.masks,
+                class_embeddings=class_embeddings[rois.labels[rois.positives] - 1],
+            ),
         }
 
     def detect(
@@ -192,7 +215,8 @@ class TorchvisionRcnn:
         counts = [len(boxes) for boxes in proposals]
         results = []
         for vocabulary in vocabularies:
-            probabilities = self.logits(regions.embeddings, vocabulary).softmax(dim=1)[:, 1:]
+            logits = self._logits_with_background(features, proposals, regions.embeddings, vocabulary)
+            probabilities = logits.softmax(dim=1)[:, 1:]
             kept = [
                 select_detections(
                     boxes,
@@ -203,7 +227,12 @@ class TorchvisionRcnn:
                 )
                 for boxes, scores in zip(regions.refined_xyxy, torch.split(probabilities, counts), strict=True)
             ]
-            masks = self.segment_regions(features, [boxes for boxes, _, _ in kept]).logits.sigmoid()
+            found = self.segment_regions(
+                features,
+                [boxes for boxes, _, _ in kept],
+                class_embeddings=vocabulary[torch.cat([classes for _, _, classes in kept])],
+            )
+            masks = found.logits.sigmoid()
             parts = torch.split(masks, [len(boxes) for boxes, _, _ in kept])
             results.append(
                 [
@@ -212,6 +241,26 @@ class TorchvisionRcnn:
                 ]
             )
         return results
+
+    def _logits_with_background(
+        self, features: Features, boxes_xyxy: Sequence[Tensor], embeddings: Tensor, class_embeddings: Tensor
+    ) -> Tensor:
+        logits = self.logits(embeddings, class_embeddings)
+        if self.background is None:
+            return logits
+        background = self.background(features, boxes_xyxy, embeddings)
+        return torch.cat([background[:, None].to(logits.dtype), logits[:, 1:]], dim=1)
+
+    def _mask_prior(self, features: Features, boxes_xyxy: Sequence[Tensor], class_embeddings: Tensor) -> Tensor:
+        """How much more each cell answers to the region's class than the others, on the RoI grid: [R, g, g]."""
+        cells = self._network.embedding_head.of_cells(self._pool(self._network.box_pool, features, boxes_xyxy))
+        classes = class_embeddings.float()
+        if self._config.logit == "cosine":
+            cells = functional.normalize(cells, dim=3) * self._config.logit_scale
+            classes = functional.normalize(classes, dim=1)
+        response = torch.einsum("rhwd,rd->rhw", cells, classes)
+        centred = response - response.mean(dim=(1, 2), keepdim=True)
+        return functional.interpolate(centred[:, None], size=MASK_GRID, mode="bilinear")[:, 0]
 
     def _anchor_maps(self, features: Features) -> OrderedDict[str, Tensor]:
         return OrderedDict((name, features.maps[name]) for name in self._network.backbone.anchor_maps)
@@ -228,11 +277,18 @@ class TorchvisionRcnn:
             for part, boxes, size in zip(parts, boxes_xyxy, features.images.sizes_hw, strict=True)
         ]
 
-    def _mask_loss(self, features: Features, boxes_xyxy: Sequence[Tensor], masks: Tensor) -> Tensor:
-        predicted = self.segment_regions(features, boxes_xyxy)
+    def _mask_loss(
+        self, features: Features, boxes_xyxy: Sequence[Tensor], masks: Tensor, *, class_embeddings: Tensor
+    ) -> Tensor:
+        predicted = self.segment_regions(features, boxes_xyxy, class_embeddings=class_embeddings)
         total = functional.binary_cross_entropy_with_logits(predicted.logits, masks, reduction="sum")
         # Ground truth has no noise; the zero gives its head a gradient, which replicas of a distributed run wait for.
         return total / max(masks.numel(), 1) + 0.0 * predicted.noise_log_variance.sum()
+
+
+def _middle_half(boxes_xyxy: Tensor) -> Tensor:
+    quarter = (boxes_xyxy[:, 2:] - boxes_xyxy[:, :2]) / 4
+    return torch.cat([boxes_xyxy[:, :2] + quarter, boxes_xyxy[:, 2:] - quarter], dim=1)
 
 
 def _image_list(images: ImageBatch) -> ImageList:

@@ -13,7 +13,28 @@ if TYPE_CHECKING:
 
 METHODS = {
     "xpm": "xpm_stream.methods.xpm:Xpm",
+    "ovr": "xpm_stream.methods.ovr:Ovr",
+    "sb": "xpm_stream.methods.sb:Sb",
+    "ba_rpn": "xpm_stream.methods.ba_rpn:BaRpn",
+    "omp": "xpm_stream.methods.omp:Omp",
 }
+
+
+# These learn from captions in pretraining and beside detection only: there are no labels to stream.
+WITHOUT_LABELER = frozenset({"ovr", "sb", "ba_rpn", "omp"})
+
+
+def require_labeler(name: str) -> None:
+    """Check, without importing it, that the method called `name` labels caption images.
+
+    Raises:
+        ConfigError: it does not, so that there is nothing to stream.
+    """
+    if name in WITHOUT_LABELER:
+        raise ConfigError(
+            f"method {name!r} has no labeler: it makes no pseudo labels, so there is nothing to stream. Run "
+            "`xpm-stream pretrain` and `xpm-stream teach`, and judge the teacher with `xpm-stream evaluate`"
+        )
 
 
 def find_method(name: str) -> type[Method]:

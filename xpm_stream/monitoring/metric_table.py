@@ -153,6 +153,14 @@ class TrainerMetrics:
         ),
     ]
     loss: Annotated[Gauge, gauge("xpm_trainer_loss", "Loss of the last step, by name.", labels=("loss",))]
+    matching_accuracy: Annotated[
+        Gauge,
+        gauge(
+            "xpm_trainer_matching_accuracy_ratio",
+            "Grounding: share of the last step's captions and images that chose their own, and what guessing gives.",
+            labels=("of",),
+        ),
+    ]
     gradient_norm: Annotated[
         Gauge, gauge("xpm_trainer_gradient_norm", "Gradient norm of the last step, before clipping.")
     ]
@@ -223,6 +231,11 @@ class TrainerMetrics:
             "xpm_trainer_duplicates_skipped_total", "Labels the trained ledger already held; acknowledged, not trained."
         ),
     ]
+
+    def observe_matching(self, caption_accuracy: float, image_accuracy: float, *, chance: float) -> None:
+        """Show how often images chose their caption and captions their image in one step."""
+        for name, value in (("caption", caption_accuracy), ("image", image_accuracy), ("chance", chance)):
+            self.matching_accuracy.labels(name).set(value)
 
     def observe_losses(self, losses: Mapping[str, float]) -> None:
         """Show the losses of one step by name."""

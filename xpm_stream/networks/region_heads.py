@@ -30,6 +30,15 @@ class EmbeddingHead(nn.Module):
         x = functional.relu(self.hidden2(x))
         return self.embedding(x).float(), self.box_deltas(x).float()
 
+    def of_cells(self, pooled: Tensor) -> Tensor:
+        """[R, C, p, p] -> embeddings [R, p, p, D], float32: of regions that look all over as each cell does."""
+        cells = pooled.permute(0, 2, 3, 1)
+        # A region of equal cells meets the sum of a channel's weights.
+        weight = self.hidden1.weight.view(-1, pooled.shape[1], pooled.shape[2] * pooled.shape[3]).sum(dim=2)
+        x = functional.relu(functional.linear(cells, weight, self.hidden1.bias))
+        embeddings: Tensor = self.embedding(functional.relu(self.hidden2(x)))
+        return embeddings.float()
+
 
 class MaskHead(nn.Module):
     """RoI features to class-agnostic mask logits and, from the mask feature, pixel noise (g_noise).

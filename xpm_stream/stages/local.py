@@ -17,7 +17,7 @@ from xpm_stream.config.schema import DataConfig
 from xpm_stream.data.shard_urls import expand_shard_urls
 from xpm_stream.errors import ConfigError, TrainingError, XpmStreamError
 from xpm_stream.label_queue import start_or_join
-from xpm_stream.methods import METHODS, find_method
+from xpm_stream.methods import METHODS, find_method, require_labeler
 from xpm_stream.monitoring.summary import ModelScores
 from xpm_stream.registry.promotion_log import PromotionEntry, PromotionLog
 from xpm_stream.stages.children import Child, start_role, stop_in_order
@@ -59,11 +59,12 @@ class LocalRun:
         """Make the run folder and its data, and save the resolved configuration there.
 
         Raises:
-            ConfigError: the folder holds a run with another configuration, or the method is unknown.
+            ConfigError: the folder holds a run with another configuration, or the method is unknown or has no labeler.
             DataError: the data cannot be prepared, or a shard is missing.
         """
         if config.method not in METHODS and ":" not in config.method:
             find_method(config.method)  # raises, and suggests the nearest
+        require_labeler(config.method)
         stopwatch = Stopwatch()
         folder = RunFolder.of(config)
         config = config.model_copy(update={"folder": str(folder.root)})
@@ -93,6 +94,11 @@ class LocalRun:
             if self.config.redis.url == "embedded":
                 stack.enter_context(start_or_join(self.config.redis, run_folder=self.folder.root))
             roles = _Roles(self, stack)
+            if self.config.teacher.init == "pretraining" and not self.promotions():
+                on_stage("pretraining on captions")
+                with self.stopwatch.stage("pretraining"):
+                    if not roles.pretrain(on_look=on_look, stopped=stopped):
+                        return False
             on_stage("teaching the first teacher")
             with self.stopwatch.stage("teacher"):
                 if not roles.teach(on_look=on_look, stopped=stopped):
@@ -153,6 +159,16 @@ class _Roles:
         self._started: list[Child] = []
         stack.callback(self._stop_all)
 
+    def pretrain(self, *, on_look: Callable[[], None], stopped: Callable[[], bool]) -> bool:
+        """Have backbone and embedding head pretrained on captions; at once where that is done."""
+        pretrainer = self._start("pretrainer", "pretrain")
+        while not pretrainer.check():
+            if stopped():
+                return False
+            on_look()
+            time.sleep(_LOOK_EVERY_S)
+        return True
+
     def teach(self, *, on_look: Callable[[], None], stopped: Callable[[], bool]) -> bool:
         """Have a first teacher trained and promoted."""
         promoter = self._start("promoter", "promote")
@@ -207,7 +223,7 @@ class _Roles:
         return child
 
     def _stop_all(self) -> None:
-        order = ("labeler", "teacher", "trainer", "promoter")
+        order = ("labeler", "pretrainer", "teacher", "trainer", "promoter")
         ordered = sorted(self._started, key=lambda child: order.index(child.name.partition("-")[0]))
         killed = stop_in_order(ordered, grace_s=_GRACE_S)
         if killed:

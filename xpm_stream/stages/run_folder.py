@@ -70,6 +70,11 @@ class RunFolder:
         return self.root / "teacher"
 
     @property
+    def pretraining(self) -> Path:
+        """Checkpoints of caption pretraining; the finished one is what `teacher.init: pretraining` starts from."""
+        return self.root / "pretraining"
+
+    @property
     def logs(self) -> Path:
         """One JSON-lines file for each role."""
         return self.root / "logs"
