@@ -35,6 +35,11 @@ def test_the_deviation_is_the_mean_of_four_standard_deviations_by_half_of_height
     np.testing.assert_allclose(box_deviation(torch.tensor(refined), BOXES).numpy(), expected, rtol=1e-5)
 
 
+def test_without_boxes_there_are_no_deviations() -> None:
+    assert box_deviation(torch.zeros(0, 10, 4), torch.zeros(0, 4)).shape == (0,)
+    assert jitter_boxes(torch.zeros(0, 4), copies=3, scale=0.1, generator=torch.Generator()).shape == (0, 3, 4)
+
+
 def test_a_teacher_that_puts_all_copies_in_one_place_is_fully_reliable() -> None:
     still = box_deviation(BOXES[:, None].expand(2, 5, 4), BOXES)
     assert jitter_reliability(still, max_deviation=0.02).tolist() == [1.0, 1.0]

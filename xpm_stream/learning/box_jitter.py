@@ -37,7 +37,10 @@ def box_deviation(refined_xyxy: Tensor, boxes_xyxy: Tensor) -> Tensor:
         boxes_xyxy: [K, 4] the box itself, which gives the size.
     """
     sizes = (boxes_xyxy[:, 2:] - boxes_xyxy[:, :2]).sum(dim=1).clamp(min=1e-6) / 2
-    return refined_xyxy.float().std(dim=1, correction=1).mean(dim=1) / sizes
+    refined = refined_xyxy.float()
+    # Not Tensor.std, which warns where there are no boxes.
+    variances = (refined - refined.mean(dim=1, keepdim=True)).square().sum(dim=1) / (refined.shape[1] - 1)
+    return variances.sqrt().mean(dim=1) / sizes
 
 
 def jitter_reliability(deviation: Tensor, *, max_deviation: float) -> Tensor:

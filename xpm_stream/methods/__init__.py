@@ -13,6 +13,9 @@ if TYPE_CHECKING:
 
 METHODS = {
     "xpm": "xpm_stream.methods.xpm:Xpm",
+    "soft_teacher": "xpm_stream.methods.soft_teacher:SoftTeacher",
+    "unbiased_teacher": "xpm_stream.methods.unbiased_teacher:UnbiasedTeacher",
+    "cap2det": "xpm_stream.methods.cap2det:Cap2Det",
     "ovr": "xpm_stream.methods.ovr:Ovr",
     "sb": "xpm_stream.methods.sb:Sb",
     "ba_rpn": "xpm_stream.methods.ba_rpn:BaRpn",

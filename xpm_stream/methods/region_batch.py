@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 import torch
@@ -29,6 +29,9 @@ class PseudoTruth:
     boxes_xyxy: Tensor  # [K, 4] b_o
     masks: Tensor  # uint8 [K, g, g] M_o on the RoI grid of b_o
     reliability: list[float]  # where the teacher gave one; for people, so it stays on the host
+    scores: Tensor = field(default_factory=lambda: torch.zeros(0))  # [K] teacher confidence
+    proposals_xyxy: Tensor = field(default_factory=lambda: torch.zeros(0, 4))  # [P, 4] where labels carry proposals
+    background_scores: Tensor = field(default_factory=lambda: torch.zeros(0))  # [P] the teacher's, of its proposals
 
     def to(self, device: torch.device) -> PseudoTruth:
         """Return the instances on `device`."""
@@ -38,6 +41,9 @@ class PseudoTruth:
             boxes_xyxy=self.boxes_xyxy.to(device, non_blocking=True),
             masks=self.masks.to(device, non_blocking=True),
             reliability=self.reliability,
+            scores=self.scores.to(device, non_blocking=True),
+            proposals_xyxy=self.proposals_xyxy.to(device, non_blocking=True),
+            background_scores=self.background_scores.to(device, non_blocking=True),
         )
 
 
@@ -122,6 +128,7 @@ def _pseudo_truth(image: LabelledImage, geometry: ViewGeometry) -> PseudoTruth:
         )
     instances = annotation.instances
     boxes = torch.tensor([instance.box_xyxy for instance in instances], dtype=torch.float32).reshape(-1, 4)
+    proposals = torch.tensor([one.box_xyxy for one in annotation.proposals], dtype=torch.float32).reshape(-1, 4)
     grids = torch.from_numpy(unpack_many_mask_bits([instance.mask_bits for instance in instances]))
     return PseudoTruth(
         words=list(image.words),
@@ -129,4 +136,7 @@ def _pseudo_truth(image: LabelledImage, geometry: ViewGeometry) -> PseudoTruth:
         boxes_xyxy=geometry.boxes_to_view(boxes),
         masks=geometry.grids_to_view(grids),
         reliability=[instance.reliability for instance in instances if instance.reliability is not None],
+        scores=torch.tensor([instance.score for instance in instances], dtype=torch.float32),
+        proposals_xyxy=geometry.boxes_to_view(proposals),
+        background_scores=torch.tensor([one.background_score for one in annotation.proposals], dtype=torch.float32),
     )
