@@ -39,10 +39,11 @@ def parse_arguments(description: str, given: Sequence[str] | None = None) -> arg
     return parser.parse_args(given)
 
 
-def build_method(arguments: argparse.Namespace, *, device: torch.device) -> Xpm:
-    """An XPM method of the size asked for."""
+def build_method(arguments: argparse.Namespace, *, device: torch.device, text: dict[str, object] | None = None) -> Xpm:
+    """An XPM method of the size asked for; `text` sets keys of that section."""
     config: RunConfig = parse_config(
         {
+            "text": text or {},
             "model": {
                 "backbone": arguments.backbone,
                 "image_size": arguments.image_size,
@@ -50,7 +51,7 @@ def build_method(arguments: argparse.Namespace, *, device: torch.device) -> Xpm:
                 "num_proposals": arguments.proposals,
                 "num_rois": arguments.rois,
                 "roi_sampling_ratio": 1,
-            }
+            },
         },
         source="benchmark",
     )

@@ -12,6 +12,7 @@ from xpm_stream.learning.confidence import (
     class_evidence,
     class_score,
     evidence_as_probability,
+    log_normaliser,
     pixel_score,
 )
 
@@ -101,3 +102,15 @@ def test_a_column_that_stands_for_many_words_counts_as_many_in_the_entropy() -> 
     padded = torch.cat([sampled, torch.tensor([[-torch.inf]])], dim=1)
     again = passes.certainty(torch.ones(1, 8), lambda _: padded, log_multiplicity=struck_out)
     assert float(again) == pytest.approx(float(expected), abs=1e-6)
+
+
+@pytest.mark.parametrize("chunk", [3, 10, 4096])
+def test_the_softmax_denominator_in_pieces_is_that_of_the_whole_background_once(chunk: int) -> None:
+    regions, words = RNG.normal(size=(4, 6)), RNG.normal(size=(10, 6))
+
+    def logits(some: Tensor, table: Tensor) -> Tensor:
+        return torch.nn.functional.pad(some @ table.T, (1, 0))
+
+    got = log_normaliser(torch.tensor(regions), torch.tensor(words), logits=logits, chunk=chunk)
+    expected = np.log(1 + np.exp(regions @ words.T).sum(axis=1))
+    np.testing.assert_allclose(got.numpy(), expected, rtol=1e-10)

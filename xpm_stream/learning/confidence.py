@@ -21,6 +21,23 @@ EvidenceName = Literal["vocabulary", "caption", "logit"]
 Classify = Callable[[Tensor], Tensor]  # embeddings [K, D] -> logits [K, 1 + C], background first
 
 
+def log_normaliser(
+    embeddings: Tensor, table: Tensor, *, logits: Callable[[Tensor, Tensor], Tensor], chunk: int = 4096
+) -> Tensor:
+    """Log of the softmax's denominator over V_C and the background, in pieces that stay in the processor's cache: [R].
+
+    Args:
+        embeddings: [R, D].
+        table: [V, D] text embeddings.
+        logits: what scores embeddings against some of the table, background first.
+        chunk: words scored at once.
+    """
+    parts = [logits(embeddings, table[:chunk]).logsumexp(dim=1)]
+    for start in range(chunk, len(table), chunk):
+        parts.append(logits(embeddings, table[start : start + chunk])[:, 1:].logsumexp(dim=1))
+    return parts[0] if len(parts) == 1 else torch.stack(parts).logsumexp(dim=0)
+
+
 def class_score(logits: Tensor, word_indices: Tensor) -> Tensor:
     """Probability of each word at its region, background in the softmax (Table 3's class score): [K]."""
     return word_log_probabilities(logits, background=True).gather(1, word_indices[:, None])[:, 0].exp()

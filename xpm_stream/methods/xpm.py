@@ -21,6 +21,7 @@ from xpm_stream.learning.confidence import (
     EvidenceName,
     class_evidence,
     evidence_as_probability,
+    log_normaliser,
     pixel_score,
 )
 from xpm_stream.learning.losses import (
@@ -226,14 +227,15 @@ class Xpm(TeacherStudent):
         known = [[word for word in image.words if word in self.vocabulary] for image in images]
         indices = [self._indices(words) for words in known]
         table = self._vocabulary_embeddings()
+        logits = [
+            self._engine.logits(part, table[columns])
+            for part, columns in zip(torch.split(embeddings, counts), indices, strict=True)
+        ]
         if self._xpm.assignment_context == "vocabulary":
-            parts = torch.split(word_log_probabilities(self._engine.logits(embeddings, table), background=True), counts)
-            own = [part[:, columns] for part, columns in zip(parts, indices, strict=True)]
+            over = torch.split(log_normaliser(embeddings, table, logits=self._engine.logits), counts)
+            own = [part[:, 1:] - of_part[:, None] for part, of_part in zip(logits, over, strict=True)]
         else:
-            own = [
-                word_log_probabilities(self._engine.logits(part, table[columns]), background=True)
-                for part, columns in zip(torch.split(embeddings, counts), indices, strict=True)
-            ]
+            own = [word_log_probabilities(part, background=True) for part in logits]
         return list(zip(known, indices, own, strict=True))
 
     def _boxes(self, scene: Scene, aligned: Sequence[AlignedWords]) -> list[Tensor]:
