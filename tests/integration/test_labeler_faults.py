@@ -8,14 +8,17 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler
+from pathlib import Path
 from typing import Any
 
 import pytest
 from redis_servers import until
 from stub_runs import MakeStubRun, StubRun
 
-from xpm_stream.label_queue import LabelQueue, ShardRecord
+from xpm_stream.label_queue import CommitBatch, Cursor, LabelQueue, Reject, ShardRecord, TrainedLedger
 from xpm_stream.records import ShardId
+from xpm_stream.stages.shard_registration import add_shards
+from xpm_stream.stages.watchdog import EXIT_STALLED
 
 pytestmark = pytest.mark.slow
 QueueOf = Callable[[StubRun], LabelQueue]
@@ -40,6 +43,12 @@ class _SlowStore(_BadStore):
     """Says so when the leases of these tests would be over."""
 
     after_s = 2.0
+
+
+class _DeadStore(_BadStore):
+    """Never answers."""
+
+    after_s = 3600.0
 
 
 @contextmanager
@@ -131,3 +140,53 @@ def test_a_label_that_cannot_be_written_is_a_dead_letter_and_ends_no_labeler(
     assert "score" in letter.detail
     assert letter.place.rpartition("@")[2].isdigit()
     assert queue.stats().labels_committed == 89
+
+
+def test_a_shard_whose_store_never_answers_costs_the_others_two_stalls_and_fails_in_the_end(
+    stub_run: MakeStubRun, queue_of: QueueOf
+) -> None:
+    run = stub_run(
+        shards=1,
+        samples_per_shard=40,
+        queue={"lease_ttl_s": 1.0, "max_attempts": 1},
+        trainer={"stall_timeout_s": 3.0},
+    )
+    queue = queue_of(run)
+    run.start("promote")
+    stalls = stalls_before_labels = 0
+    with _web_server(_DeadStore) as store:
+        queue.add_shards([ShardRecord(url=f"{store}/shard.tar", shard_id=ShardId("dead"))])  # before the other
+        while not queue.stats().shards_failed:
+            labeler = run.start("label")
+            until(lambda: labeler.exitcode is not None or queue.stats().shards_failed, what="an end")  # noqa: B023
+            if labeler.exitcode is not None:
+                assert labeler.exitcode == EXIT_STALLED, run.said()
+                stalls += 1
+                stalls_before_labels += not queue.stats().labels_committed
+    assert labelled_after <= 2, (
+        "the first stall may be its labeler's fault; after the second it comes behind the others"
+    )
+    assert stalls == 4
+    (failed,) = [row for row in queue.shard_rows() if row.state == "failed"]
+    assert "died or hung" in (failed.note or "")
+    assert queue.stats().shards_finished == 1
+
+
+def test_a_replayed_sample_without_nouns_is_skipped(stub_run: MakeStubRun, queue_of: QueueOf) -> None:
+    run = stub_run(shards=1, samples_per_shard=10)  # the last has none
+    queue = queue_of(run)
+    add_shards(run.config, run.config.data.shards)
+    lease = queue.acquire("test")
+    assert lease is not None
+    rejects = [Reject(ordinal=ordinal, reason="image_broken") for ordinal in range(10)]
+    end = Path(lease.shard.url.removeprefix("file://")).stat().st_size
+    queue.commit(lease, CommitBatch(cursor=Cursor(10, end), rejects=rejects, finished=True))
+    assert queue.replay(list(queue.dead_letters())).to_relabel == 10
+    run.start("promote")
+    run.start("label")
+    run.until(lambda: not queue.stats().relabels, what="labels")
+    stats = queue.stats()
+    assert (stats.labels_committed, stats.skipped, stats.dead_letters) == (9, {"no_nouns": 1}, 0)
+    (row,) = queue.audit(TrainedLedger()).rows
+    assert row.ok
+    assert (row.queued, row.skipped_by_reason, row.dead_by_reason) == (9, {"no_nouns": 1}, {})

@@ -12,6 +12,7 @@ from PIL import Image
 
 from xpm_stream.config.schema import DataConfig
 from xpm_stream.data.images import fetch_image
+from xpm_stream.data.shard_urls import look_at_shard
 from xpm_stream.errors import DataError, SampleError, ShardError
 from xpm_stream.label_queue import Cursor, RelabelWork, ShardRecord
 from xpm_stream.monitoring.metrics import Metrics
@@ -40,7 +41,8 @@ def _write(path: Path, members: list[tuple[str, bytes]]) -> ShardRecord:
             info = tarfile.TarInfo(name)
             info.size = len(data)
             tar.addfile(info, io.BytesIO(data))
-    return ShardRecord(url=f"file://{path}", shard_id=ShardId("s"), size_bytes=path.stat().st_size)
+    file = look_at_shard(str(path))
+    return ShardRecord(url=file.url, shard_id=file.shard_id, size_bytes=file.size_bytes)
 
 
 MEMBERS = [
@@ -160,6 +162,15 @@ def test_a_sample_whose_label_is_lost_is_read_from_its_shard_again(
     again = _preparer().prepare_again(_work(shard, ordinal))
     found = again.reason if isinstance(again, SampleError) else again
     assert (found if isinstance(found, str) else "usable") == outcome
+
+
+def test_a_sample_whose_label_is_lost_is_not_taken_from_a_shard_that_was_rewritten(
+    tmp_path: Path, shard: ShardRecord
+) -> None:
+    _write(tmp_path / "s.tar", MEMBERS[6:])
+    again = _preparer().prepare_again(_work(shard, 0))
+    assert isinstance(again, SampleError)
+    assert again.reason == "shard_changed"
 
 
 def test_lost_labels_of_unknown_shards_have_a_reason_and_those_of_vanished_ones_wait(tmp_path: Path) -> None:

@@ -12,6 +12,7 @@ import numpy.typing as npt
 
 from xpm_stream.config.schema import DataConfig
 from xpm_stream.data.images import ImageFetcher, decode_image
+from xpm_stream.data.shard_urls import look_at_shard
 from xpm_stream.data.tar_reading import ShardDamage, TarSample, read_samples, sample_offsets
 from xpm_stream.data.tar_stream import TarDamageError
 from xpm_stream.errors import DataError, SampleError, ShardError
@@ -142,6 +143,9 @@ class SamplePreparer:
         gone = SampleError(f"sample {work.sample} is not in {work.shard.url} any more", reason="sample_gone")
         ordinal = work.sample.ordinal
         try:
+            if not look_at_shard(work.shard.url).is_shard(work.shard.shard_id):
+                message = f"{work.shard.url} was rewritten: what is at the place of sample {work.sample} is another"
+                return SampleError(message, reason="shard_changed")
             # Those before it are not read: one of them may be what killed a labeler.
             offset = next(islice(sample_offsets(work.shard.url), ordinal, None), None)
             if offset is None:
