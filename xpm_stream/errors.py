@@ -14,6 +14,7 @@ XpmStreamError
 │   ├── LeaseLost               another labeler owns the shard now; drop the batch
 │   ├── EpochFenced             a newer trainer has started; stop
 │   └── MessageError            a label message that cannot be decoded
+│       └── SchemaTooNew        written by a newer release; stop and update
 ├── RegistryError
 │   ├── CheckpointError         missing, torn, altered, or of another architecture
 │   └── PromotionConflict       another promoter wrote this version first
@@ -84,6 +85,10 @@ class EpochFenced(QueueError):
 
 class MessageError(QueueError):
     """A label message that cannot be decoded."""
+
+
+class SchemaTooNew(MessageError):
+    """A label message of a newer release: nothing is wrong with it, this program must be updated."""
 
 
 class RegistryError(XpmStreamError):

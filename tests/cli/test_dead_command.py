@@ -135,6 +135,13 @@ def test_a_letter_without_a_sample_is_kept_and_named(ask: Ask, folder: Path, que
     assert "it names none" in ask("dead", "show", folder, letter.letter_id).out
 
 
+def test_a_letter_with_a_label_of_a_newer_release_says_so(ask: Ask, folder: Path, queue: LabelQueue) -> None:
+    letter = {"s": "0:a:4", "m": b"\x91\x02", "reason": "image_broken", "side": "trainer", "attempts": 1}
+    letter_id = queue.edge.client.xadd(queue.keys.dead, letter).decode()
+    assert letter_id in ask("dead", "list", folder).out
+    assert "a newer xpm_stream (schema version 2" in ask("dead", "show", folder, letter_id).out
+
+
 def test_a_purge_asks_and_leaves_the_samples_dead(
     ask: Ask, refused: Refused, folder: Path, queue: LabelQueue, letters: list[DeadLetter]
 ) -> None:

@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from queue_examples import instance, label
 
-from xpm_stream.errors import MessageError
+from xpm_stream.errors import MessageError, SchemaTooNew
 from xpm_stream.label_queue import decode, encode
 from xpm_stream.label_queue.codec import MAX_MESSAGE_BYTES
 from xpm_stream.records import (
@@ -94,11 +94,25 @@ def test_a_message_too_large_for_redis_is_refused_before_it_is_sent():
         encode(msgspec.structs.replace(label(SAMPLE), image=ImageInline(bytes(MAX_MESSAGE_BYTES))))
 
 
-def test_another_schema_version_is_named():
+@pytest.mark.parametrize("rest", [["a field of the future"], []])
+def test_a_label_of_a_newer_release_is_told_from_a_broken_one(rest):
     wire = msgspec.msgpack.decode(encode(label(SAMPLE)))
     wire[0] = 2
-    with pytest.raises(MessageError, match="schema version 2, this build reads 1"):
-        decode(msgspec.msgpack.encode([*wire, "a field of the future"]))
+    with pytest.raises(SchemaTooNew, match=r"newer xpm_stream \(schema version 2, this one reads 1\): update"):
+        decode(msgspec.msgpack.encode([*wire, *rest]))
+
+
+def test_a_label_of_a_newer_release_need_not_look_like_ours():
+    with pytest.raises(SchemaTooNew):
+        decode(msgspec.msgpack.encode([2, {"everything": "else"}]))
+
+
+def test_an_older_schema_version_is_named():
+    wire = msgspec.msgpack.decode(encode(label(SAMPLE)))
+    wire[0] = 0
+    with pytest.raises(MessageError, match="schema version 0, this build reads 1") as caught:
+        decode(msgspec.msgpack.encode(wire))
+    assert not isinstance(caught.value, SchemaTooNew)
 
 
 def test_a_reference_without_a_checksum_is_still_read():

@@ -14,7 +14,7 @@ from typing import Final
 import msgspec
 
 from xpm_stream.annotation_wire import WireAnnotation, check_annotation, from_wire, to_wire
-from xpm_stream.errors import MessageError
+from xpm_stream.errors import MessageError, SchemaTooNew
 from xpm_stream.records import (
     SCHEMA_VERSION,
     ImageInline,
@@ -101,7 +101,8 @@ def decode(data: bytes) -> LabelMessage:
     """The message in these bytes.
 
     Raises:
-        MessageError: they are not a label message, of another schema version, or hold impossible values.
+        SchemaTooNew: a newer release wrote them.
+        MessageError: they are not a label message, of an older schema version, or hold impossible values.
     """
     try:
         wire = _DECODER.decode(data)
@@ -134,6 +135,11 @@ def _version_of(data: bytes) -> int:
 
 
 def _check_version(version: int) -> None:
+    if version > SCHEMA_VERSION:
+        raise SchemaTooNew(
+            f"a label was written by a newer xpm_stream (schema version {version}, this one reads {SCHEMA_VERSION}): "
+            "update this one, trainer before labelers; the label stays where it is"
+        )
     if version != SCHEMA_VERSION:
         raise MessageError(
             f"label message has schema version {version}, this build reads {SCHEMA_VERSION}: "

@@ -165,7 +165,7 @@ def _relabel_work(row: Sequence[Any]) -> RelabelWork:
         try:
             message = decode(bytes(data))
         except MessageError:
-            message = None  # the sample is read from its shard again
+            message = None  # the sample is read from its shard again, also when a newer release wrote the message
     return RelabelWork(
         sample=sample,
         shard=msgspec.msgpack.decode(shard, type=ShardRow).record if shard else None,

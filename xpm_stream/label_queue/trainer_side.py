@@ -9,16 +9,13 @@ import secrets
 import time
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
-from typing import Any, Final
+from typing import Any
 
-import msgspec
-
-from xpm_stream.errors import EpochFenced, MessageError
-from xpm_stream.label_queue.codec import decode
+from xpm_stream.errors import EpochFenced
 from xpm_stream.label_queue.deliveries import Delivery, GiveBack
-from xpm_stream.label_queue.keys import GROUP, parse_sample, shard_key
+from xpm_stream.label_queue.keys import GROUP, shard_key
+from xpm_stream.label_queue.read_reply import deliveries_of
 from xpm_stream.label_queue.role import QueueRole
-from xpm_stream.records import LabelMessage, SampleId
 
 _ACKNOWLEDGE_BATCH = 1000
 _MOVE_BATCH = 200
@@ -82,6 +79,7 @@ class TrainerSide(QueueRole):
 
         Raises:
             EpochFenced: a newer trainer has started.
+            SchemaTooNew: a newer release wrote one of the labels; all stay in the queue until that release reads them.
         """
         deadline_s = time.monotonic() + block_ms / 1000
         while True:
@@ -99,7 +97,7 @@ class TrainerSide(QueueRole):
         with self._books:
             held = self._outstanding.setdefault(consumer, set())
             reply = self._read_script(consumer, count=count, older_only=older_only)
-            found = _deliveries(reply)
+            found = deliveries_of(reply)
             held.update(delivery.entry_id for delivery in found)
             if int(reply[0]) != len(held):  # entries of ours that a cut connection swallowed, or that somebody removed
                 found += self._recover(consumer)
@@ -110,7 +108,7 @@ class TrainerSide(QueueRole):
         pending: set[str] = set()
         found: list[Delivery] = []
         after = "0-0"
-        while deliveries := _deliveries(self._read_script(consumer, count=500, after=after)):
+        while deliveries := deliveries_of(self._read_script(consumer, count=500, after=after)):
             after = deliveries[-1].entry_id
             pending.update(delivery.entry_id for delivery in deliveries)
             found += [delivery for delivery in deliveries if delivery.entry_id not in held]
@@ -253,54 +251,3 @@ class TrainerSide(QueueRole):
             if buried:
                 self._forget([delivery.entry_id])
         return bool(buried)
-
-
-class _Fact(msgspec.Struct, array_like=True, gc=False):
-    """What read.lua says of one label."""
-
-    entry_id: str
-    sample: str
-    deliveries: int
-    failures: int
-    relabels: int
-    size: int
-    tried: int
-    passed: int
-
-
-_FACTS: Final = msgspec.msgpack.Decoder(list[_Fact])
-
-
-def _deliveries(reply: Sequence[Any]) -> list[Delivery]:
-    """The labels in the reply of read.lua."""
-    messages, found, at = reply[3], [], 0
-    for fact in _FACTS.decode(reply[2]):
-        found.append(_delivery(fact, messages[at : at + fact.size]))
-        at += fact.size
-    return found
-
-
-def _delivery(fact: _Fact, data: bytes) -> Delivery:
-    sample: SampleId | None = None
-    message: LabelMessage | MessageError
-    try:
-        message = decode(data)
-        sample = message.sample
-        # An entry that names no sample is taken at its message's word.
-        if fact.sample and fact.sample != f"{sample.pass_index}:{sample.shard_id}:{sample.ordinal}":
-            sample = parse_sample(fact.sample.encode("ascii"))
-            message = MessageError(f"entry is of sample {fact.sample}, but its message is of {message.sample}")
-    except MessageError as error:
-        message = error
-        sample = parse_sample(fact.sample.encode("ascii"))
-    return Delivery(
-        entry_id=fact.entry_id,
-        sample=sample,
-        message=message,
-        size_bytes=len(data),
-        deliveries=fact.deliveries,
-        attempts=fact.failures,
-        relabels=fact.relabels,
-        tried=fact.tried,
-        passed=fact.passed,
-    )
