@@ -23,10 +23,12 @@ from small_methods_of import (  # type: ignore[import-not-found]
 from small_pictures import BASE_CLASSES, caption_image  # type: ignore[import-not-found]
 
 from xpm_stream.masks import MASK_BYTES
+from xpm_stream.methods import find_method
 from xpm_stream.methods.base import LabelledImage
 from xpm_stream.methods.teacher_student import TeacherStudent
 from xpm_stream.records import InstanceAnnotation, PseudoInstance, RegionProposal
 from xpm_stream.stages.network_files import load_network, network_files
+from xpm_stream.text.caption_nouns import CaptionNouns
 
 LOSSES = {"image_labels", "refinement"}
 
@@ -66,6 +68,14 @@ def test_captions_that_name_no_class_stand_for_the_nearest_one_if_asked_to(tmp_p
     images = [caption_image(0, words=["puppy"]), caption_image(1, words=["truck", "dog"]), caption_image(2, words=[])]
     # What is named counts alone, and no noun names nothing.
     assert _words(labelled(method, images)) == [["dog"], ["dog"], []]
+
+
+def test_captions_name_classes_however_the_class_list_spells_them(tmp_path: Path) -> None:
+    listed = ["dog", "aerosol can/spray can", "Traffic_Lights"]
+    method = find_method("cap2det")(small_config("cap2det", tmp_path, classes="base"), base_classes=listed)
+    assert isinstance(method, TeacherStudent)
+    images = [caption_image(0, words=CaptionNouns.load().find("Two aerosol cans and a dog below traffic lights."))]
+    assert _words(labelled(method, images)) == [["aerosol can/spray can", "dog", "Traffic_Lights"]]
 
 
 @pytest.mark.parametrize("bf16", [False, True])
