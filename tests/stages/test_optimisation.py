@@ -62,6 +62,30 @@ def test_a_run_resumed_from_its_files_is_bit_equal_to_an_unbroken_one(
             assert torch.equal(second.ema_weights()[key], value), key
 
 
+def test_a_resumed_run_of_channels_last_convolutions_is_bit_equal_too() -> None:
+    def begin() -> tuple[nn.Conv2d, Optimisation]:
+        torch.manual_seed(0)
+        network = nn.Conv2d(3, 5, 3).to(memory_format=torch.channels_last)
+        config = OptimiserConfig(warmup_steps=0, schedule="constant")
+        return network, Optimisation(network, config=config, total_steps=10)
+
+    def step(network: nn.Conv2d, optimisation: Optimisation, scale: int) -> None:
+        pictures = scale * torch.randn(2, 3, 8, 8, generator=torch.Generator().manual_seed(scale))
+        optimisation.step({"loss": (network(pictures) ** 2).mean()})
+
+    unbroken, optimisation = begin()
+    broken, before = begin()
+    step(unbroken, optimisation, 1)
+    step(broken, before, 1)
+    resumed, after = begin()
+    resumed.load_state_dict({key: value.contiguous() for key, value in broken.state_dict().items()})
+    after.load(before.files(), name="x")
+    for scale in (2, 3):
+        step(unbroken, optimisation, scale)
+        step(resumed, after, scale)
+    assert torch.equal(unbroken.weight, resumed.weight)
+
+
 def test_the_learning_rate_after_loading_is_that_of_the_next_step() -> None:
     network = _network()
     first = _optimisation(network)

@@ -130,13 +130,13 @@ class Optimisation:
             slots: dict[int, dict[str, Any]] = {}
             for key, value in safetensors.torch.load(files["optimiser.safetensors"]).items():
                 index, _, slot = key.partition(".")
-                slots.setdefault(int(index), {})[slot] = value
+                slots.setdefault(int(index), {})[slot] = _laid_out_like(self._parameters[int(index)], value)
             step = int(rest["schedule_step"])
             groups = [{**group, "lr": group["initial_lr"]} for group in rest["param_groups"]]
             self._optimiser.load_state_dict({"state": slots, "param_groups": groups})
             if self.ema is not None:
                 self.ema.load_state_dict(safetensors.torch.load(files["ema.safetensors"]))
-        except (KeyError, ValueError, RuntimeError, safetensors.SafetensorError) as error:
+        except (KeyError, IndexError, ValueError, RuntimeError, safetensors.SafetensorError) as error:
             raise CheckpointError(
                 f"checkpoint {name} holds the state of another optimiser ({error}); start a new run folder, "
                 "or restore the optimiser section it was written with"
@@ -146,6 +146,13 @@ class Optimisation:
             self._optimiser.param_groups, self._schedule.base_lrs, self._schedule.lr_lambdas, strict=True
         ):
             group["lr"] = base * factor(step)
+
+
+def _laid_out_like(parameter: nn.Parameter, value: Tensor) -> Tensor:
+    """Give a slot the memory layout of its parameter: fused optimisers pair the two in the order of memory."""
+    if value.shape != parameter.shape:
+        return value  # a step count
+    return torch.empty_like(parameter, dtype=value.dtype, requires_grad=False).copy_(value)
 
 
 def _build_optimiser(parameters: list[nn.Parameter], config: OptimiserConfig) -> torch.optim.Optimizer:
