@@ -1,6 +1,6 @@
 """Shards that cannot be read now, or whose labelers die: others come first, and patience ends."""
 
-from queue_examples import all_labels, expire_lease, shard
+from queue_examples import all_labels, expire_lease, fill, shard
 
 from xpm_stream.label_queue import TrainedLedger
 
@@ -108,3 +108,19 @@ def test_putting_a_shard_off_forgets_trials_that_its_labeler_survived(queue):
     queue.fail_shard(lease, reason="away", waits_s=[0.001])
     again = wait_for_lease(queue)
     assert (again.tried, again.takeovers) == (0, 0)
+
+
+def test_leases_are_renewed_while_redis_is_out_of_memory(queue):
+    lease = fill(queue, labels=4)
+    queue.raise_epoch()
+    queue.give_back(queue.read("r", count=1), reason="stale")
+    work = queue.take_relabels("w", count=1)
+    before = next(queue.shard_rows()).expires_ms
+    client = queue.edge.client
+    try:
+        client.config_set("maxmemory", 1)
+        queue.renew_relabels(work)
+        while next(queue.shard_rows()).expires_ms == before:
+            queue.renew(lease)
+    finally:
+        client.config_set("maxmemory", 0)

@@ -200,6 +200,7 @@ def test_each_role_can_do_its_work_with_the_rights_of_the_acl_file(role):
     assert trainer.finish(checkpoint="c", step=1, drained=False)
     assert labeler.corpus_progress().finish.step == 1
     work = labeler.take_relabels("w", count=2)
+    labeler.renew_relabels(work)
     labeler.commit_relabels(work, labels=[label(one.sample) for one in work.work])
     ledger = TrainedLedger()
     for delivery in held[4:]:

@@ -76,8 +76,8 @@ end
 
 -- Out of memory, only the trainer can free some, and needs a few bytes for it. Redis refuses a script's growth until the
 -- script has written, so this writes nothing.
-local function allow_growth(meta)
-  redis.call('HDEL', meta, 'nothing')
+local function allow_growth(hash)
+  redis.call('HDEL', hash, 'nothing')
 end
 
 local function fields_of(entry)

@@ -2,6 +2,7 @@
 -- KEYS: shards, leases, pending, failed
 -- arguments: shard, lease, token, ttl_ms
 local shards, leases = KEYS[1], KEYS[2]
+allow_growth(shards)  -- or each labeler that waits until the trainer has made room would lose its shard
 local now = now_ms()
 local row = load_row(shards, arguments.shard)
 local lost = lease_error(row, now)

@@ -2,6 +2,7 @@
 -- KEYS: relabel_queue, relabel_leases
 -- arguments: lease, samples = [sample], ttl_ms
 local queue, leases = KEYS[1], KEYS[2]
+allow_growth(leases)  -- or each labeler that waits until the trainer has made room would lose its work
 local now, held = now_ms(), 0
 for _, sample in ipairs(arguments.samples) do
   local expires_ms = tonumber(redis.call('ZSCORE', queue, sample) or 0)
