@@ -309,3 +309,13 @@ def test_unbiased_teacher_uses_the_focal_loss_of_its_configuration(tmp_path: Pat
         method = small_method("unbiased_teacher", tmp_path, focal_gamma=gamma, strong_views=False)
         values.append(float(_pseudo_losses(method, annotation)["pseudo_classification"].detach()))
     assert values[0] > values[1] > values[2] > 0
+
+
+def test_unbiased_teacher_has_its_focal_loss_on_base_images_too(tmp_path: Path) -> None:
+    values = []
+    for gamma in (0.0, 3.0):
+        method = small_method("unbiased_teacher", tmp_path, focal_gamma=gamma)
+        torch.manual_seed(5)
+        values.append(method.losses(method.collate([], BASE, rng=rng())))
+    assert float(values[1]["classification"].detach()) < 0.8 * float(values[0]["classification"].detach())
+    assert float(values[1]["mask"].detach()) == pytest.approx(float(values[0]["mask"].detach()), rel=1e-3)

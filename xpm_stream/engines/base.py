@@ -103,9 +103,18 @@ class BackgroundLogits(Protocol):
         ...
 
 
+class ClassificationLoss(Protocol):
+    """What it costs to take regions for other classes than theirs."""
+
+    def __call__(self, logits: Tensor, targets: Tensor, *, class_weights: Tensor) -> Tensor:
+        """Return a scalar for logits [R, 1 + C] (background first), targets int64 [R] and class weights [1 + C]."""
+        ...
+
+
 class DetectionEngine(Protocol):
     """A two-stage, class-agnostic detector with an embedding head. Every tensor in and out is in pixels of the view."""
 
+    classification_loss: ClassificationLoss | None  # of `detection_losses`; none: weighted cross-entropy
     background: BackgroundLogits | None  # of `detection_losses` and `detect`; none: the background's logit is 0
     mask_prior_weight: float  # of the embedding head's per-cell class response on mask logits; 0: none
 

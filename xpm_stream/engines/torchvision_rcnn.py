@@ -16,6 +16,7 @@ from torchvision.ops import clip_boxes_to_image
 from xpm_stream.config.schema import ModelConfig
 from xpm_stream.engines.base import (
     BackgroundLogits,
+    ClassificationLoss,
     DetectionLimits,
     Detections,
     Features,
@@ -87,6 +88,7 @@ class TorchvisionRcnn:
         self._network.to(memory_format=torch.channels_last)
         self._sampler = RoiSampler(rois_per_image=config.num_rois, mask_grid=MASK_GRID)
         self._objectness_pool = build_region_pooling(self._network.backbone.boxes, grid=1, sampling_ratio=2)
+        self.classification_loss: ClassificationLoss | None = None
         self.background: BackgroundLogits | None = None
         self.mask_prior_weight = 0.0
 
@@ -191,12 +193,16 @@ class TorchvisionRcnn:
         logits = self._logits_with_background(features, rois.boxes_xyxy, embeddings, class_embeddings)
         weights = logits.new_ones(logits.shape[1])
         weights[0] = self._config.background_weight
+        if self.classification_loss is None:
+            classification = functional.cross_entropy(logits, rois.labels, weight=weights)
+        else:
+            classification = self.classification_loss(logits, rois.labels, class_weights=weights)
         # Divided by all RoIs, as Mask R-CNN does, so that images without instances do not weigh more.
         box = functional.smooth_l1_loss(deltas[rois.positives], rois.box_deltas, beta=BOX_LOSS_BETA, reduction="sum")
         return {
             "rpn_objectness": rpn["loss_objectness"],
             "rpn_box": rpn["loss_rpn_box_reg"],
-            "classification": functional.cross_entropy(logits, rois.labels, weight=weights),
+            "classification": classification,
             "box": box / rois.labels.numel(),
             "mask": self._mask_loss(
                 features,

@@ -7,6 +7,7 @@ proposals nor boxes are regressed on caption images, as confidence says nothing 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 
 from torch import Tensor
 
@@ -24,6 +25,8 @@ class UnbiasedTeacher(VisualTeacher):
     def __init__(self, config: RunConfig, *, base_classes: Sequence[str]) -> None:
         super().__init__(config, base_classes=base_classes, section=config.unbiased_teacher)
         self._unbiased = config.unbiased_teacher
+        self._focal = partial(focal_loss, gamma=config.unbiased_teacher.focal_gamma)
+        self._engine.classification_loss = self._focal  # on base images too
 
     @property
     def kept_above(self) -> float:
@@ -35,9 +38,7 @@ class UnbiasedTeacher(VisualTeacher):
         regions = self.classify(features, pseudo)
         class_weights = regions.logits.new_ones(regions.logits.shape[1])
         class_weights[BACKGROUND] = self._config.model.background_weight
-        classification = focal_loss(
-            regions.logits, regions.targets, gamma=self._unbiased.focal_gamma, class_weights=class_weights
-        )
+        classification = self._focal(regions.logits, regions.targets, class_weights=class_weights)
         rpn = self._engine.proposal_losses(features, [target.boxes_xyxy for target in pseudo])
         weight = self._unbiased.weight
         return {
