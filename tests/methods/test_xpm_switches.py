@@ -25,10 +25,15 @@ MODEL = {"backbone": "small", "image_size": 64, "max_image_size": 96, "num_propo
 
 
 def _make(
-    cache: Path, *, base_classes: list[str] = BASE_CLASSES, text: dict[str, object] | None = None, **xpm: object
+    cache: Path,
+    *,
+    base_classes: list[str] = BASE_CLASSES,
+    text: dict[str, object] | None = None,
+    promotion: dict[str, object] | None = None,
+    **xpm: object,
 ) -> Xpm:
     torch.manual_seed(0)
-    tree = {"text": {"cache": str(cache)} | (text or {}), "model": MODEL, "xpm": xpm}
+    tree = {"text": {"cache": str(cache)} | (text or {}), "model": MODEL, "xpm": xpm, "promotion": promotion or {}}
     return Xpm(parse_config(tree, source="test"), base_classes=base_classes)
 
 
@@ -159,3 +164,30 @@ def test_a_noun_enters_the_vocabulary_only_when_it_was_seen_often_enough(cache: 
     second, _, _ = method.label(IMAGES)
     assert [instance.word for instance in first.instances] == ["dog"]
     assert sorted(instance.word for instance in second.instances) == ["dog", "traffic light", "tree"]
+
+
+def test_eta_is_measured_from_the_noise_seen_and_held_between_promotions(cache: Path) -> None:
+    method = _make(cache, weighting="robust", eta_quantile=0.0, promotion={"every_steps": 3})
+    noise = method._engine.network.mask_head.noise  # type: ignore[attr-defined]
+    etas, lowest = [], []
+    for step in range(7):
+        torch.nn.init.constant_(noise.bias, 1.0 - step)  # the student becomes surer of its masks
+        _losses(method)
+        lowest.append(min(method.observations()["noise"]))
+        etas.append(method._eta.eta)
+    assert etas[:3] == pytest.approx(lowest[:3])  # follows the window until the first interval is over
+    assert etas[3:5] == pytest.approx([lowest[2]] * 2)  # held, though noise fell
+    assert etas[5] == pytest.approx(lowest[5])  # measured anew
+    assert etas[6] == pytest.approx(lowest[5])
+    restored = _make(cache, weighting="robust")
+    restored.load_state(method.state())
+    assert restored._eta.eta == pytest.approx(lowest[5])
+
+
+def test_alpha_is_low_where_the_noise_is_high(cache: Path) -> None:
+    method = _make(cache, weighting="robust", eta=0.5)
+    torch.nn.init.normal_(method._engine.network.mask_head.noise.weight, std=2.0)  # type: ignore[attr-defined]
+    _losses(method)
+    seen = method.observations()
+    assert seen["alpha"] == pytest.approx([min(1.0, 0.5 / noise) for noise in seen["noise"]], rel=1e-5)
+    assert len(set(seen["noise"])) == 4
