@@ -129,7 +129,7 @@ class CaptionFeed:
             cursor = Cursor(place.ordinal, place.byte_offset) if begun else Cursor()
             try:
                 for image, after in self._of_shard(shard, cursor):
-                    if whole_shards or image.sample.ordinal % self._num_ranks == self._rank:
+                    if whole_shards or (position + image.sample.ordinal) % self._num_ranks == self._rank:
                         yield image, _Place(place.passes, position, after.ordinal, after.byte_offset)
             except ShardError as error:
                 self._on_problem(error, shard.url)
