@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import os
 import shutil
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 from redis_servers import until
-from stub_runs import MakeStubRun, StubRun
+from stub_runs import MakeStubRun, StubRun, make_stub_run
 
+from xpm_stream.config import save_resolved
 from xpm_stream.label_queue import LabelQueue
 from xpm_stream.registry.checkpoints import CheckpointStore
 from xpm_stream.stages.shard_registration import add_shards
@@ -138,3 +141,42 @@ def test_a_trainer_ends_alone_where_the_corpus_is_a_copy_with_other_times_or_out
     finish(run, "train")
     assert len(run.log("train", "only labelers can say which shards the configuration names")) == 1
     run.check_each_trained_once()
+
+
+# Opens the queue of a run as `audit`, `shards` and `dead` do, and stays until standard input ends.
+COMMAND = """
+import sys
+from xpm_stream.config import load_config
+from xpm_stream.stages.operating import open_queue_of
+with open_queue_of(load_config(sys.argv[1])) as queue:
+    print(int(queue.server.owned), flush=True)
+    sys.stdin.read()
+"""
+
+
+def test_roles_that_joined_the_redis_of_a_command_go_on_when_it_ends(tmp_path: Path) -> None:
+    run = make_stub_run(tmp_path, redis={}, shards=3, samples_per_shard=200)
+    save_resolved(run.config, run.folder)
+    command = subprocess.Popen(
+        [sys.executable, "-c", COMMAND, str(run.folder / "config.yaml")],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    try:
+        assert command.stdout is not None
+        assert command.stdout.readline() == "1\n"
+        run.start("promote")
+        labeler, trainer = run.start("label"), run.start("train")
+        run.until(lambda: run.trained() > 0, what="trained samples")
+        assert not run.waits("label") + run.waits("train")
+        command.communicate(timeout=60)
+        for process in (labeler, trainer):
+            process.join(SOON_S)
+            assert process.exitcode == 0, run.said()
+        assert run.waits("label") + run.waits("train")
+        run.check_each_trained_once()
+    finally:
+        command.kill()
+        command.communicate()
+        run.end()
