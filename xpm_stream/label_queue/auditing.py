@@ -18,7 +18,7 @@ from xpm_stream.records import SampleId
 _PAGE: Final = 500
 _BITMAPS_AT_ONCE: Final = 1000  # shards in one round trip
 _BITMAP_BYTES_AT_ONCE: Final = 8 << 20  # unless their bitmaps are so large together
-_LOOKS: Final = 4  # at a queue that keeps moving, before the ledger is loaded
+_LOOKS: Final = 3  # at a queue that keeps moving, before the ledger is loaded
 _ROUNDS: Final = 3  # of so many looks, while anything seems to be missing
 
 
