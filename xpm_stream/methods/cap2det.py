@@ -69,20 +69,21 @@ class Cap2Det(TeacherStudent):
         counts = [len(of_image) for of_image in boxes]
         masks = torch.split(binarise_mask(self._engine.segment_regions(scene.features, boxes).logits), counts)
         most = self._cap2det.num_proposals
-        annotations: list[Annotation] = []
+        labels: list[FoundInstances] = []
         for index, (present, regions) in enumerate(chosen):
             probabilities = parts[index].softmax(dim=1).clamp(0, 1)
             columns = torch.tensor(present, dtype=torch.int64, device=regions.device) + 1
-            instances = FoundInstances(
-                words=[names[one] for one in present],
-                boxes_xyxy=boxes[index],
-                scores=probabilities[regions, columns].tolist(),
-                masks=masks[index],
-                proposals_xyxy=scene.proposals[index][:most],
-                background_scores=probabilities[:most, BACKGROUND].tolist(),
+            labels.append(
+                FoundInstances(
+                    words=[names[one] for one in present],
+                    boxes_xyxy=boxes[index],
+                    scores=probabilities[regions, columns].tolist(),
+                    masks=masks[index],
+                    proposals_xyxy=scene.proposals[index][:most],
+                    background_scores=probabilities[:most, BACKGROUND].tolist(),
+                )
             )
-            annotations.append(pack_instances(instances, scene.geometries[index]))
-        return annotations
+        return pack_instances(labels, scene.geometries)
 
     def caption_losses(self, features: Features, pseudo: Sequence[PseudoTruth]) -> dict[str, Tensor]:
         """Image labels over the two streams, and the refinement they give; images without a label teach nothing."""

@@ -84,21 +84,22 @@ class VisualTeacher(TeacherStudent):
         masks = torch.split(binarise_mask(self._engine.segment_regions(scene.features, boxes).logits), counts)
         reliability = self.box_reliability(scene, boxes, images)
         most = self._visual.num_proposals
-        annotations: list[Annotation] = []
+        labels: list[FoundInstances] = []
         for index, (box, score, class_index) in enumerate(found):
             trust = None if reliability is None else reliability[index].tolist()
             self._observe("reliability", trust or [])
-            instances = FoundInstances(
-                words=[names[one] for one in class_index.tolist()],
-                boxes_xyxy=box,
-                scores=score.clamp(0, 1).tolist(),
-                masks=masks[index],
-                reliability=trust,
-                proposals_xyxy=scene.proposals[index][:most],
-                background_scores=parts[index][:most, BACKGROUND].clamp(0, 1).tolist(),
+            labels.append(
+                FoundInstances(
+                    words=[names[one] for one in class_index.tolist()],
+                    boxes_xyxy=box,
+                    scores=score.clamp(0, 1).tolist(),
+                    masks=masks[index],
+                    reliability=trust,
+                    proposals_xyxy=scene.proposals[index][:most],
+                    background_scores=parts[index][:most, BACKGROUND].clamp(0, 1).tolist(),
+                )
             )
-            annotations.append(pack_instances(instances, scene.geometries[index]))
-        return annotations
+        return pack_instances(labels, scene.geometries)
 
     def box_reliability(
         self, scene: Scene, boxes_xyxy: Sequence[Tensor], images: Sequence[CaptionImage]

@@ -36,12 +36,12 @@ from xpm_stream.learning.losses import (
 from xpm_stream.learning.reliability import EtaWindow, StandardisedReliability
 from xpm_stream.learning.sampled_words import NegativeSampler
 from xpm_stream.learning.weighting import StudentEvidence, find_weighting, noise_of_images, weigh_words
-from xpm_stream.masks import pack_mask_bits
 from xpm_stream.methods.base import CaptionImage
+from xpm_stream.methods.instance_labels import FoundInstances, pack_instances
 from xpm_stream.methods.matched_regions import match_proposals
 from xpm_stream.methods.region_batch import PseudoTruth, RegionBatch
 from xpm_stream.methods.teacher_student import Scene, TeacherStudent
-from xpm_stream.records import Annotation, InstanceAnnotation, PseudoInstance
+from xpm_stream.records import Annotation
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -100,27 +100,24 @@ class Xpm(TeacherStudent):
         reliability = self._reliability(
             self._evidence(scene, aligned, mask_logits=masks.logits, noise=mean_noise(masks.noise_log_variance))
         )
-        grids = binarise_mask(masks.logits).cpu().numpy()
-        stored = torch.cat([g.boxes_to_stored(b) for g, b in zip(scene.geometries, boxes, strict=True)]).cpu().tolist()
+        grids = torch.split(binarise_mask(masks.logits), [len(item.words) for item in aligned])
         scores = torch.cat([item.log_probabilities for item in aligned]).exp().tolist()
-        words = [word for item in aligned for word in item.words]
-        instances = [
-            PseudoInstance(
-                word=word,
-                box_xyxy=(box[0], box[1], box[2], box[3]),
-                mask_bits=pack_mask_bits(grid),
-                score=score,
-                reliability=trust,
-            )
-            for word, box, grid, score, trust in zip(words, stored, grids, scores, reliability, strict=True)
-        ]
         self._observe("reliability", reliability)
-        annotations: list[Annotation] = []
+        found: list[FoundInstances] = []
         start = 0
-        for item in aligned:
-            annotations.append(InstanceAnnotation(instances=instances[start : start + len(item.words)]))
-            start += len(item.words)
-        return annotations
+        for item, of_image, grid in zip(aligned, boxes, grids, strict=True):
+            part = slice(start, start + len(item.words))
+            start = part.stop
+            found.append(
+                FoundInstances(
+                    words=item.words,
+                    boxes_xyxy=of_image,
+                    scores=scores[part],
+                    masks=grid,
+                    reliability=reliability[part],
+                )
+            )
+        return pack_instances(found, scene.geometries)
 
     def caption_losses(self, features: Features, pseudo: Sequence[PseudoTruth]) -> dict[str, Tensor]:
         """L_X (Eq. 3) and L_M (Eq. 5 or 6), weighted as `xpm.weighting` says, at the boxes b_o."""
