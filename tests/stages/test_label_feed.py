@@ -38,7 +38,7 @@ def config(make_config: MakeConfig, tmp_path: Path) -> RunConfig:
     sections = {
         "trainer": made.trainer.model_copy(update={"batch_captions": 4}),
         "metrics": made.metrics.model_copy(update={"enabled": False}),
-        "queue": made.queue.model_copy(update={"max_attempts": 2, "store_patience_s": 0.001}),
+        "queue": made.queue.model_copy(update={"max_attempts": 2, "store_patience_s": 1e-9}),
     }
     return made.model_copy(update={"folder": str(tmp_path), **sections})
 
