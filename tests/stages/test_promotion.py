@@ -52,3 +52,10 @@ def test_a_trainer_that_woke_up_after_it_was_replaced_gets_nothing_promoted(role
     Promoter(role).judge_pending()
     assert _decisions(role) == [("promote", 7), ("refuse", 9), ("promote", 12)]
     assert "replaced" in role.promotions.entries()[1].reasons[0]
+
+
+def test_a_teacher_that_no_trainer_made_may_come_at_any_time(role: Role) -> None:
+    _propose(role, epoch=2, step=7)
+    _propose(role, epoch=0, step=0)
+    Promoter(role).judge_pending()
+    assert _decisions(role) == [("promote", 7), ("promote", 0)]

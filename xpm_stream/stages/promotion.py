@@ -79,7 +79,7 @@ class Promoter:
         """
         earlier = (c.epoch for c in self._role.promotions.candidates() if c.number < candidate.number)
         newest = max(earlier, default=0)
-        if candidate.epoch < newest:
+        if 0 < candidate.epoch < newest:  # epoch 0: not of a trainer, but of teacher training or a person
             reason = f"its trainer (epoch {candidate.epoch}) was replaced: epoch {newest} has proposed before it"
             return "refuse", [reason], {"epoch_current": False}
         try:
