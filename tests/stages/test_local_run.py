@@ -6,7 +6,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
+from typer.testing import CliRunner
 
+from xpm_stream.cli.main import app
 from xpm_stream.config import RunConfig
 from xpm_stream.config.loading import parse_config
 from xpm_stream.config.schema import SyntheticCorpusConfig
@@ -84,6 +87,17 @@ def test_a_run_with_nothing_to_label_is_refused_and_one_that_waits_for_shards_is
     with pytest.raises(ConfigError, match=r"nothing to label.*data\.shards"):
         _prepared(tmp_path / "run")
     assert _prepared(tmp_path / "watching", data={"watch": True}).config.data.watch
+
+
+@pytest.mark.parametrize("command", ["add", "watch"])
+def test_a_run_may_be_given_all_its_shards_by_hand_before_it_starts(
+    tmp_path: Path, corpus: CorpusPaths, command: str
+) -> None:
+    file = tmp_path / "mine.yaml"
+    file.write_text(yaml.safe_dump({"folder": str(tmp_path / "run"), "metrics": {"port": 0}}))
+    given = CliRunner().invoke(app, ["shards", command, str(file), str(corpus.caption_shards)])
+    assert given.exit_code == 0, given.output
+    assert _prepared(tmp_path / "run").config.data.shards == []
 
 
 def test_an_unknown_method_is_refused_with_the_nearest(tmp_path: Path) -> None:

@@ -12,4 +12,7 @@ Overrides = Annotated[
     list[str] | None,
     typer.Option("--set", metavar="KEY=VALUE", help="override one value, e.g. --set trainer.steps=100; repeatable"),
 ]
+RunOrConfig = Annotated[
+    Path, typer.Argument(help="run folder, or the configuration file of a run to come", show_default=False)
+]
 RunPath = Annotated[Path, typer.Argument(help="run folder", show_default=False)]

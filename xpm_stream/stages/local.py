@@ -13,7 +13,6 @@ import msgspec
 from pydantic import BaseModel
 
 from xpm_stream.config import RunConfig, load_config, save_resolved
-from xpm_stream.config.schema import DataConfig
 from xpm_stream.data.shard_urls import expand_shard_urls
 from xpm_stream.errors import ConfigError, TrainingError, XpmStreamError
 from xpm_stream.label_queue import start_or_join
@@ -21,6 +20,7 @@ from xpm_stream.methods import METHODS, find_method, require_labeler
 from xpm_stream.monitoring.summary import ModelScores
 from xpm_stream.registry.promotion_log import PromotionEntry, PromotionLog
 from xpm_stream.stages.children import Child, start_role, stop_in_order
+from xpm_stream.stages.operating import open_queue_of
 from xpm_stream.stages.preparation import Progress, prepare_data
 from xpm_stream.stages.run_folder import RunFolder
 
@@ -75,7 +75,7 @@ class LocalRun:
             config = prepare_data(config, progress=progress)
         if before is not None:
             _check_same_run(before, config, folder)
-        _check_shards(config.data)
+        _check_shards(config)
         save_resolved(config, folder.root)
         return cls(config, folder, stopwatch)
 
@@ -243,21 +243,31 @@ def _await(children: Sequence[Child], *, on_look: Callable[[], None]) -> None:
             child.kill()
 
 
-def _check_shards(data: DataConfig) -> None:
+def _check_shards(config: RunConfig) -> None:
     """Look for the shards now: the labelers, who read them, start only after the teacher's training.
 
     Raises:
-        ConfigError: none are named, and none are waited for.
+        ConfigError: none are named, none are waited for, and nobody has given the run any.
         ShardError: a named shard is missing.
+        QueueError: none are named, and Redis cannot be asked whether somebody has given the run some.
     """
+    data = config.data
     if data.watch:
         return
-    if not data.shards:
+    if data.shards:
+        expand_shard_urls(data.shards)
+    elif not _given_by_hand(config):
         raise ConfigError(
-            "there is nothing to label: name caption shards in data.shards, or have some made by prepare.synthetic "
-            "or prepare.pack"
+            "there is nothing to label: name caption shards in data.shards, have some made by prepare.synthetic or "
+            "prepare.pack, or give the run some before it starts (xpm-stream shards add | watch CONFIG PATTERN)"
         )
-    expand_shard_urls(data.shards)
+
+
+def _given_by_hand(config: RunConfig) -> bool:
+    """Whether `shards add` or `shards watch` gave the run what it streams."""
+    with open_queue_of(config) as queue:
+        progress = queue.corpus_progress()
+    return bool(progress.shards or progress.watched)
 
 
 def _check_same_run(before: RunConfig, now: RunConfig, folder: RunFolder) -> None:
