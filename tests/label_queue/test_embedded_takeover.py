@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -74,7 +75,7 @@ def go_on(process: subprocess.Popen[str]) -> None:
 
 
 def join(folder: Path) -> LabelQueue:
-    queue = connect(RedisConfig(retry_for_s=60), QueueConfig(), run_folder=folder)
+    queue = connect(RedisConfig(retry_for_s=60, connect_timeout_s=0.5), QueueConfig(), run_folder=folder)
     assert queue.server is not None
     assert not queue.server.owned
     return queue
@@ -109,6 +110,25 @@ def test_who_joined_takes_the_server_over_when_its_owner(start: Start, tmp_path:
     # And so on: the third goes on when this one has ended.
     go_on(third)
     assert says(third) == [2, 1]
+
+
+def test_a_server_that_takes_long_to_end_is_waited_for_and_its_place_taken(start: Start, tmp_path: Path) -> None:
+    folder = tmp_path / ("d" * 60) / ("e" * 60)
+    owner = start(folder)
+    assert says(owner) == [1]
+    with join(folder) as queue:
+        queue.add_shards([shard("a")])
+        first = server_of(queue)
+        first.suspend()
+        owner.kill()
+        thaw = threading.Timer(4.0, first.resume)
+        thaw.start()
+        assert queue.stats().shards_pending == 1
+        thaw.join()
+        first.wait(20)
+        assert queue.stats().shards_pending == 1
+        assert queue.server is not None
+        assert queue.server.owned
 
 
 def test_of_many_who_joined_one_takes_over_and_the_others_follow(start: Start, tmp_path: Path) -> None:
