@@ -10,6 +10,7 @@ import msgspec
 from xpm_stream import crash_points
 from xpm_stream.config import RunConfig
 from xpm_stream.label_queue import LabelQueue
+from xpm_stream.methods import require_labeler
 from xpm_stream.registry.checkpoints import CheckpointStore
 from xpm_stream.stages.devices import choose_device, seed_torch
 from xpm_stream.stages.durability import Durability
@@ -34,6 +35,7 @@ def run_trainer(config: RunConfig) -> None:
 
     Under torchrun every rank calls this; they train one student together.
     """
+    require_labeler(config.method)
     rank = rank_of_process()
     name, offset = (f"trainer-{rank}", _PORTS_OF_RANKS + rank) if rank else ("trainer", 0)
     patience_s = config.trainer.stall_timeout_s + config.redis.retry_for_s
