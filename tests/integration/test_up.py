@@ -110,6 +110,7 @@ def test_the_audit_command_says_that_everything_adds_up(run: Run) -> None:
     assert not run.processes()
 
 
+@pytest.mark.slow
 def test_no_password_is_in_anything_a_run_wrote(run: Run) -> None:
     endpoint_free = [path for path in run.folder.rglob("*") if path.suffix in (".jsonl", ".out", ".json", ".yaml")]
     config = Path(run.folder / "redis" / "redis.conf").read_text()

@@ -158,7 +158,8 @@ class TrainerMetrics:
         gauge(
             "xpm_trainer_matching_accuracy_ratio",
             "Grounding: share of the last step's captions and images that chose their own, and what guessing gives.",
-            labels=("of",),
+            labels=("kind",),
+            values=("caption", "image", "chance"),
         ),
     ]
     gradient_norm: Annotated[
