@@ -53,7 +53,9 @@ class Labeler:
         self._keeper = keeper
         self._metrics = role.metrics.labeler
         self._preparer = SamplePreparer(self._config.data, metrics=self._metrics)
-        self._relabeler = Relabeler(role, queue=queue, annotator=annotator, preparer=self._preparer, keeper=keeper)
+        # One of its own: labelers relabel while they wait for capacity, and the shard reader's thread goes on.
+        preparer = SamplePreparer(self._config.data, metrics=self._metrics)
+        self._relabeler = Relabeler(role, queue=queue, annotator=annotator, preparer=preparer, keeper=keeper)
         self._end = LabelersEnd(role)
 
     def run(self) -> None:
