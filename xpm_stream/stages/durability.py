@@ -14,7 +14,9 @@ from xpm_stream.stages.ranks import Ranks
 from xpm_stream.stages.sample_claims import SampleClaims
 from xpm_stream.stages.student import Student
 
-_IDLE_CHECKPOINT_S: Final = 60.0  # without labels, what was trained becomes durable at least this often
+# Without labels, what was trained becomes durable at least this often. Below `redis.retry_for_s`: that long do labelers
+# wait whom a full Redis refuses, and acknowledging is what makes room.
+_IDLE_CHECKPOINT_S: Final = 30.0
 
 
 class Durability:
