@@ -54,7 +54,9 @@ def test_memory_flat_tells_the_course_of_each_role_and_what_redis_keeps(tmp_path
     assert found["growth"].keys() == {"labeler", "trainer", "promoter"}
     assert (answer.returncode == 1) == (max(found["growth"].values()) >= 0.05)
     assert found["left"]["shards"] == 8
-    assert found["left"]["keys"].keys() == {"counters", "labels", "meta", "shards", "skipped_bits"}
+    left = set(found["left"]["keys"])
+    # Grants of the last leases go with the next grant.
+    assert left - {"grants", "grant_deadlines"} == {"counters", "labels", "meta", "shards", "skipped_bits"}
     assert found["left"]["keys"]["labels"][1] < 10_000, "no label stays"
 
 
