@@ -57,6 +57,8 @@ def test_memory_flat_tells_the_course_of_each_role_and_what_redis_keeps(tmp_path
     left = set(found["left"]["keys"])
     # Grants of the last leases go with the next grant.
     assert left - {"grants", "grant_deadlines"} == {"counters", "labels", "meta", "shards", "skipped_bits"}
+    granted = sum(found["left"]["keys"].get(name, (0, 0))[1] for name in ("grants", "grant_deadlines"))
+    assert granted < 10_000, "grants do not pile up"
     assert found["left"]["keys"]["labels"][1] < 10_000, "no label stays"
 
 

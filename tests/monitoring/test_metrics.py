@@ -46,9 +46,11 @@ def test_every_metric_has_help_and_bounded_labels() -> None:
 
 
 def test_histograms_of_fractions_cover_zero_to_one_in_equal_steps() -> None:
-    fractions = [spec for spec in SPECS if spec.name.endswith("_ratio") and spec.kind is Histogram]
+    of_one_step = {"xpm_trainer_matching_accuracy_ratio"}
+    fractions = [spec for spec in SPECS if spec.name.endswith("_ratio") and spec.name not in of_one_step]
     assert len(fractions) >= 3
     for spec in fractions:
+        assert spec.kind is Histogram
         assert spec.buckets == tuple(round(0.05 * edge, 2) for edge in range(1, 21))
     assert all(list(spec.buckets) == sorted(set(spec.buckets)) for spec in SPECS)
 
