@@ -57,8 +57,8 @@ def test_trainers_killed_for_other_reasons_bury_nothing_and_the_slow_mode_ends_b
 def test_a_trainer_told_to_stop_while_it_tries_a_suspect_does_not_blame_it(tmp_path: Path) -> None:
     with hostile_run(tmp_path, queue={"max_attempts": 1}) as run:
         assert run.label() == 0
-        for _ in range(2):
-            assert run.live("train", crash_at="trainer.after_step") == -signal.SIGKILL
+        for _ in range(2):  # both hold the same four labels: reading ahead must not decide which become suspects
+            assert run.live("train", crash_at="trainer.after_read") == -signal.SIGKILL
         frozen = run.start("train", crash_at="trainer.after_step:2:stop")  # in the second step a suspect is alone
         assert frozen.pid is not None
         until(lambda: process_state(frozen) == "T", what="the freeze")
