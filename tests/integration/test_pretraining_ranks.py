@@ -1,0 +1,133 @@
+"""Caption pretraining on two ranks under torchrun: joint negatives, and a killed rank that changes nothing."""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import socket
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import psutil
+import pytest
+import safetensors.torch
+import torch
+from processes import REPOSITORY, Run, until
+from small_runs import MakeRun
+
+from xpm_stream.config import RunConfig
+from xpm_stream.registry.checkpoints import CheckpointStore
+from xpm_stream.stages.run_folder import RunFolder
+
+RANKS, BATCH, STEPS, CHECKPOINT_EVERY = 2, 3, 32, 4
+SETTINGS: dict[str, Any] = {
+    "grounding": {"window_fractions": [0.5], "equal_are_negatives": True},  # so that chance is 1 / joint batch
+    "pretraining": {"steps": STEPS, "batch_images": BATCH},
+    "teacher": {"threads": 1},
+    "trainer": {"checkpoint_every_steps": CHECKPOINT_EVERY, "device": "cpu", "precision": "fp32"},
+}
+
+
+@pytest.fixture
+def torchrun(tmp_path: Path) -> Iterator[Callable[[Run], subprocess.Popen[bytes]]]:
+    started: list[subprocess.Popen[bytes]] = []
+
+    def start(run: Run) -> subprocess.Popen[bytes]:
+        with (tmp_path / "torchrun.txt").open("wb") as sink:
+            started.append(
+                subprocess.Popen(
+                    [
+                        *(sys.executable, "-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={RANKS}"),
+                        *("--max-restarts=1", "--monitor-interval=0.2", "workers/pretrainer.py", str(run.config_path)),
+                    ],
+                    stdin=subprocess.DEVNULL,
+                    stdout=sink,
+                    stderr=subprocess.STDOUT,
+                    cwd=REPOSITORY,
+                    env={**os.environ, "OMP_NUM_THREADS": "1"},
+                )
+            )
+        return started[-1]
+
+    yield start
+    for process in started:
+        if process.poll() is None:
+            process.terminate()  # torchrun takes its ranks along
+            process.wait()
+
+
+@pytest.mark.slow
+def test_two_ranks_match_jointly_and_a_killed_rank_changes_nothing(
+    make_run: MakeRun,
+    data: dict[str, Any],
+    torchrun: Callable[[Run], subprocess.Popen[bytes]],
+    tmp_path: Path,
+) -> None:
+    killed = make_run("killed", data=data, **SETTINGS)
+    process = torchrun(killed)
+    until(lambda: _checkpoints(killed.config).latest(), what="a first checkpoint")
+    _rank(process, 1).kill()
+    assert process.wait(120) == 0, (tmp_path / "torchrun.txt").read_text()[-3000:]
+
+    (first,), (second,) = (killed.logged(name, "resumed") for name in ("pretrainer", "pretrainer-1"))
+    assert 0 < first["step"] == second["step"] < STEPS
+    for name in ("pretrainer", "pretrainer-1"):
+        begun = killed.logged(name, "pretraining step")[0]
+        assert begun["step"] == 1
+        assert begun["chance"] == pytest.approx(1 / (RANKS * BATCH), abs=1e-3)
+        (finished,) = killed.logged(name, "pretraining finished")
+        assert finished["step"] == STEPS
+
+    whole = make_run("whole", data=data, **SETTINGS)
+    _run_uninterrupted(whole.config)
+    ours, theirs = _weights(killed.config), _weights(whole.config)
+    assert ours.keys() == theirs.keys()
+    for name, value in ours.items():
+        assert torch.equal(value, theirs[name]), name
+
+
+def _checkpoints(config: RunConfig) -> CheckpointStore:
+    return CheckpointStore(RunFolder.of(config).pretraining)
+
+
+def _weights(config: RunConfig) -> dict[str, torch.Tensor]:
+    store = _checkpoints(config)
+    latest = store.latest()
+    assert latest is not None
+    assert latest.metadata["finished"] is True
+    return safetensors.torch.load(store.read(latest.name)["model.safetensors"])
+
+
+def _rank(torchrun: subprocess.Popen[bytes], number: int) -> psutil.Process:
+    for child in psutil.Process(torchrun.pid).children(recursive=True):
+        if child.environ().get("RANK") == str(number):
+            return child
+    raise AssertionError(f"no rank {number}")
+
+
+def _run_uninterrupted(config: RunConfig) -> None:
+    """Pretrain as ranks that nothing happens to; forked, since they need not be started anew as torchrun's are."""
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(["xpm_stream.stages.pretraining", "xpm_stream.methods.xpm"])
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    processes = [context.Process(target=_pretrain_as, args=(number, port, config)) for number in range(RANKS)]
+    for process in processes:
+        process.start()
+    for process in processes:
+        process.join(120)
+    statuses = [process.exitcode for process in processes]
+    for process in processes:
+        process.kill()
+    assert statuses == [0] * RANKS
+
+
+def _pretrain_as(number: int, port: int, config: RunConfig) -> None:
+    from xpm_stream.stages.pretraining import run_pretraining
+
+    os.environ.update(RANK=str(number), WORLD_SIZE=str(RANKS), MASTER_ADDR="127.0.0.1", MASTER_PORT=str(port))
+    run_pretraining(config)
