@@ -11,18 +11,19 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-import psutil
 import pytest
 import safetensors.torch
 import torch
-from processes import REPOSITORY, Run, until
+from processes import REPOSITORY, Run
 from small_runs import MakeRun
 
 from xpm_stream.config import RunConfig
 from xpm_stream.registry.checkpoints import CheckpointStore
 from xpm_stream.stages.run_folder import RunFolder
 
-RANKS, BATCH, STEPS, CHECKPOINT_EVERY = 2, 3, 32, 4
+RANKS, BATCH, STEPS, CHECKPOINT_EVERY = 2, 3, 12, 3
+# The third of four checkpoints is never published; the two that are left after the restart get through.
+KILLED_AT, RESUMED_FROM = "checkpoint.before_publish:3", 6
 SETTINGS: dict[str, Any] = {
     "grounding": {"window_fractions": [0.5], "equal_are_negatives": True},  # so that chance is 1 / joint batch
     "pretraining": {"steps": STEPS, "batch_images": BATCH},
@@ -47,7 +48,7 @@ def torchrun(tmp_path: Path) -> Iterator[Callable[[Run], subprocess.Popen[bytes]
                     stdout=sink,
                     stderr=subprocess.STDOUT,
                     cwd=REPOSITORY,
-                    env={**os.environ, "OMP_NUM_THREADS": "1"},
+                    env={**os.environ, "OMP_NUM_THREADS": "1", "XPM_STREAM_CRASH_AT": KILLED_AT},
                 )
             )
         return started[-1]
@@ -68,13 +69,12 @@ def test_two_ranks_match_jointly_and_a_killed_rank_changes_nothing(
 ) -> None:
     killed = make_run("killed", data=data, **SETTINGS)
     process = torchrun(killed)
-    until(lambda: _checkpoints(killed.config).latest(), what="a first checkpoint")
-    _rank(process, 1).kill()
     assert process.wait(120) == 0, (tmp_path / "torchrun.txt").read_text()[-3000:]
+    assert "-9" in (tmp_path / "torchrun.txt").read_text()  # torchrun's word on the rank that died
 
-    (first,), (second,) = (killed.logged(name, "resumed") for name in ("pretrainer", "pretrainer-1"))
-    assert 0 < first["step"] == second["step"] < STEPS
     for name in ("pretrainer", "pretrainer-1"):
+        (resumed,) = killed.logged(name, "resumed")
+        assert resumed["step"] == RESUMED_FROM
         begun = killed.logged(name, "pretraining step")[0]
         assert begun["step"] == 1
         assert begun["chance"] == pytest.approx(1 / (RANKS * BATCH), abs=1e-3)
@@ -89,23 +89,12 @@ def test_two_ranks_match_jointly_and_a_killed_rank_changes_nothing(
         assert torch.equal(value, theirs[name]), name
 
 
-def _checkpoints(config: RunConfig) -> CheckpointStore:
-    return CheckpointStore(RunFolder.of(config).pretraining)
-
-
 def _weights(config: RunConfig) -> dict[str, torch.Tensor]:
-    store = _checkpoints(config)
+    store = CheckpointStore(RunFolder.of(config).pretraining)
     latest = store.latest()
     assert latest is not None
     assert latest.metadata["finished"] is True
     return safetensors.torch.load(store.read(latest.name)["model.safetensors"])
-
-
-def _rank(torchrun: subprocess.Popen[bytes], number: int) -> psutil.Process:
-    for child in psutil.Process(torchrun.pid).children(recursive=True):
-        if child.environ().get("RANK") == str(number):
-            return child
-    raise AssertionError(f"no rank {number}")
 
 
 def _run_uninterrupted(config: RunConfig) -> None:
