@@ -14,7 +14,8 @@ REPOSITORY = Path(__file__).parents[2]
 sys.path.insert(0, str(REPOSITORY))
 
 from benchmarks import reliability  # noqa: E402
-from benchmarks.reliability import Judge, KnownImage, Scores, coco_truth, known_images  # noqa: E402
+from benchmarks.reliability import Scores  # noqa: E402
+from benchmarks.synthetic_truth import Judge, KnownImage, coco_truth, known_images  # noqa: E402
 from xpm_stream.config import RunConfig  # noqa: E402
 from xpm_stream.config.loading import parse_config, save_resolved  # noqa: E402
 from xpm_stream.data.splits import load_split  # noqa: E402

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from scipy.stats import norm
 
-from xpm_stream.learning.reliability import EtaWindow, StandardisedReliability
+from xpm_stream.learning.reliability import EtaWindow, StandardisedReliability, WordMeans
 
 
 def test_with_many_labels_it_is_the_normal_distribution_of_the_words_own_z_score() -> None:
@@ -85,3 +85,19 @@ def test_a_fixed_eta_stays_and_a_frozen_one_survives_json() -> None:
     window.freeze()
     restored.load_state(json.loads(json.dumps(window.state())))
     assert restored.eta == 2.0
+
+
+def test_word_means_are_means_until_the_memory_is_full_and_follow_what_comes_after() -> None:
+    means = WordMeans(memory=4)
+    means.update(["cup", "dog", "cup"], [0.2, 0.9, 0.4])
+    assert means.of(["dog", "cup"]) == pytest.approx([0.9, 0.3])
+    means.update(["cup"] * 2, [0.3, 0.3])
+    means.update(["cup"], [0.7])
+    assert means.of(["cup"]) == pytest.approx([0.3 + 0.4 / 4]), "the fifth label weighs a quarter, not a fifth"
+    brought_back = WordMeans(memory=4)
+    brought_back.load_state(json.loads(json.dumps(means.state())))
+    for one in (means, brought_back):
+        one.update(["cup"], [0.0])
+    assert brought_back.of(["cup"]) == means.of(["cup"])
+    with pytest.raises(KeyError):
+        means.of(["never"])

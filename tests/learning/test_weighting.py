@@ -37,10 +37,12 @@ def _evidence(*, eta: float | None = 0.1, limit_alpha: bool = True) -> StudentEv
         eta=eta,
         limit_alpha=limit_alpha,
         dropout=DropoutPasses(number=8, rate=0.3),
+        reliability=torch.tensor([0.9, 0.2, 0.0]),
+        usual_reliability=torch.tensor([0.9, 0.05, 0.4]),
     )
 
 
-def test_the_table_is_that_of_the_paper() -> None:
+def test_the_table_is_that_of_the_paper_and_two_by_the_labels_own_reliability() -> None:
     noisy = {name: weighting.noise_in_mask_loss for name, weighting in WEIGHTINGS.items()}
     weighed = {name: weighting.weigh is not None for name, weighting in WEIGHTINGS.items()}
     assert noisy == {
@@ -50,6 +52,8 @@ def test_the_table_is_that_of_the_paper() -> None:
         "pixel_score": False,
         "dropout_entropy": False,
         "robust": True,
+        "label": True,
+        "label_within_word": True,
     }
     assert weighed == {
         "none": False,
@@ -58,11 +62,13 @@ def test_the_table_is_that_of_the_paper() -> None:
         "pixel_score": True,
         "dropout_entropy": True,
         "robust": True,
+        "label": True,
+        "label_within_word": True,
     }
 
 
 @pytest.mark.parametrize("name", list(WEIGHTINGS))
-def test_no_weight_carries_a_gradient_and_each_lies_in_0_to_1(name: str) -> None:
+def test_no_weight_carries_a_gradient_and_each_lies_within_its_limits(name: str) -> None:
     weights = weigh_words(find_weighting(name), _evidence())  # type: ignore[arg-type]
     if name in ("none", "stochastic"):
         assert weights is None
@@ -70,7 +76,7 @@ def test_no_weight_carries_a_gradient_and_each_lies_in_0_to_1(name: str) -> None
     assert weights is not None
     assert weights.shape == (3,)
     assert not weights.requires_grad
-    assert ((weights >= 0) & (weights <= 1)).all()
+    assert ((weights >= 0) & (weights <= (2 if name == "label_within_word" else 1))).all()
 
 
 def test_class_score_and_pixel_score_are_what_the_student_says() -> None:
@@ -91,6 +97,16 @@ def test_robust_is_eq_7_and_its_limit_is_a_switch() -> None:
     assert free is not None
     assert limited.tolist() == pytest.approx([1.0, 0.2, 0.025])
     assert free.tolist() == pytest.approx([5.0, 0.2, 0.025])
+
+
+def test_a_labels_own_reliability_weighs_as_it_is_or_against_what_is_usual_for_its_word() -> None:
+    plain = weigh_words(find_weighting("label"), _evidence())
+    within = weigh_words(find_weighting("label_within_word"), _evidence())
+    assert plain is not None
+    assert within is not None
+    assert plain.tolist() == pytest.approx([0.9, 0.2, 0.0])
+    # A usual label of a word weighs 1 however low its reliability; four times the usual is cut to twice.
+    assert within.tolist() == pytest.approx([1.0, 2.0, 0.0])
 
 
 def test_before_any_noise_was_seen_all_words_weigh_the_same() -> None:

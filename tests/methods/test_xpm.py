@@ -38,6 +38,9 @@ def _without_instances(images: Sequence[CaptionImage]) -> list[LabelledImage]:
     return [LabelledImage(sample=i.sample, pixels=i.pixels, words=i.words, annotation=nothing) for i in images]
 
 
+CONTEXTS = ("vocabulary", "caption", "logit")
+
+
 def _rng() -> np.random.Generator:
     return np.random.default_rng(0)
 
@@ -59,19 +62,39 @@ def test_every_word_gets_one_region_of_its_own_inside_the_stored_image(make_xpm:
             assert 0 <= instance.reliability <= 1
 
 
-@pytest.mark.parametrize("score", ["vocabulary", "caption", "logit"])
-@pytest.mark.parametrize("reliability", ["standardised", "noise", "class_score", "pixel_score", "dropout_entropy"])
-@pytest.mark.parametrize("context", ["vocabulary", "caption"])
-@pytest.mark.parametrize("assignment", ["argmax", "exclusive"])
-def test_every_labelling_switch_gives_complete_labels(
-    make_xpm: MakeXpm, assignment: str, context: str, reliability: str, score: str
-) -> None:
-    method = make_xpm(
-        assignment=assignment, assignment_context=context, reliability=reliability, reliability_score=score
-    )
-    (annotation, _, _) = method.label(IMAGES)
+@pytest.mark.parametrize(
+    "switches",
+    [
+        *({"assignment": a, "assignment_context": c} for a in ("argmax", "exclusive") for c in CONTEXTS),
+        *({"reliability": r, "reliability_score": c} for r in ("standardised", "class_score") for c in CONTEXTS),
+        *({"reliability": r} for r in ("noise", "pixel_score", "dropout_entropy")),
+    ],
+    ids=lambda switches: "-".join(switches.values()),
+)
+def test_every_labelling_switch_gives_complete_labels(make_xpm: MakeXpm, switches: dict[str, str]) -> None:
+    (annotation, _, _) = make_xpm(**switches).label(IMAGES)
     assert len(annotation.instances) == 3
     assert all(0 <= (instance.reliability or 0) <= 1 for instance in annotation.instances)
+
+
+def test_the_plain_score_of_eq_2_takes_the_region_with_the_highest_cosine(make_xpm: MakeXpm) -> None:
+    method = make_xpm(assignment="argmax", assignment_context="logit", box_voting=False)
+    image = caption_image(0, words=["dog", "tree"], size_hw=(64, 64))
+    (annotation,) = method.label([image])
+    with torch.inference_mode():
+        scene = method._look([image.pixels])
+        table = method._embeddings.of(["dog", "tree"], device=method.device)
+        cosine = torch.nn.functional.normalize(scene.regions.embeddings) @ torch.nn.functional.normalize(table).T
+        best = scene.regions.refined_xyxy[0][cosine.argmax(dim=0)]
+        expected = scene.geometries[0].boxes_to_stored(best)
+    found = torch.tensor([instance.box_xyxy for instance in annotation.instances])
+    torch.testing.assert_close(found, expected.float(), atol=0.05, rtol=0)
+
+
+def test_voted_boxes_are_in_the_labels_unless_switched_off(make_xpm: MakeXpm) -> None:
+    plain, voted = (make_xpm(box_voting=on).label(IMAGES)[0] for on in (False, True))
+    assert [one.word for one in plain.instances] == [one.word for one in voted.instances]
+    assert [one.box_xyxy for one in plain.instances] != [one.box_xyxy for one in voted.instances]
 
 
 def test_labels_do_not_depend_on_the_batch_they_were_made_in(make_xpm: MakeXpm) -> None:

@@ -172,6 +172,20 @@ class PretrainingConfig(Section):
     min_accuracy_over_chance: Annotated[float, Field(ge=1)] = Field(
         2.0, description="accuracy below this many times chance is a collapse"
     )
+    multimodal_layers: NonNegative = Field(
+        0,
+        description="transformer layers over [caption tokens; regions] that guess masked tokens, and whether image and "
+        "caption match (OVR's optional head, in pretraining only); 0: none",
+    )
+    multimodal_heads: Positive = Field(
+        12, description="attention heads of each such layer; divides the width of the encoder's wordpiece embeddings"
+    )
+    max_caption_tokens: Positive = Field(64, description="wordpieces read of a caption by these layers; more are cut")
+    mask_probability: Annotated[float, Field(gt=0, le=1)] = Field(
+        0.15, description="chance of each caption token to be masked; at least one of a caption is"
+    )
+    mlm_weight: Annotated[float, Field(ge=0)] = Field(1.0, description="weight of masked language modelling")
+    itm_weight: Annotated[float, Field(ge=0)] = Field(1.0, description="weight of image-text matching")
 
 
 class TeacherConfig(Section):
@@ -210,16 +224,23 @@ class XpmConfig(Section):
         "exclusive", description="Eq. 2's independent argmax, or greedy with one region for one word"
     )
     block_iou: Fraction = Field(0.5, description="exclusive: regions that overlap a taken one above this are blocked")
-    assignment_context: Literal["vocabulary", "caption"] = Field(
-        "vocabulary",
-        description="words are compared by log softmax over V_C, or over the image's own words; background included",
+    assignment_context: Literal["vocabulary", "caption", "logit"] = Field(
+        "caption",
+        description="regions are ranked by log softmax over V_C, over the image's own words (background included in "
+        "both), or by the plain score (the paper's Eq. 2)",
+    )
+    box_voting: bool = Field(
+        True, description="a word's box is the mean of all regions that see the same object, not the best one's alone"
     )
     box_refinements: Annotated[int, Field(ge=0, le=2)] = Field(
         1, description="how often box regression moves a word's proposal; the released code does it twice"
     )
-    weighting: Literal["none", "stochastic", "class_score", "pixel_score", "dropout_entropy", "robust"] = Field(
+    weighting: Literal[
+        "none", "stochastic", "class_score", "pixel_score", "dropout_entropy", "robust", "label", "label_within_word"
+    ] = Field(
         "stochastic",
-        description="Table 3. `stochastic`: Eq. 6's noise in L_M only; scores: weights of L_X; `robust`: Eq. 6 and 7",
+        description="Table 3. `stochastic`: Eq. 6's noise in L_M only; scores: weights of L_X; `robust`: Eq. 6 and 7; "
+        "`label`: the label's own reliability, `label_within_word`: against what is usual for its word",
     )
     eta: Annotated[float, Field(gt=0)] | None = Field(
         None, description="Eq. 7's eta; none: measured as a low quantile of the mean noise"
@@ -241,12 +262,12 @@ class XpmConfig(Section):
     cross_modal_weight: Annotated[float, Field(ge=0)] = Field(1.0, description="weight of L_X")
     mask_weight: Annotated[float, Field(ge=0)] = Field(1.0, description="weight of L_M")
     reliability: Literal["standardised", "noise", "class_score", "pixel_score", "dropout_entropy"] = Field(
-        "standardised",
-        description="the reliability that labels carry and operators see; `standardised`: class evidence against the "
-        "word's own mean and spread, `class_score`: the same evidence as it is",
+        "class_score",
+        description="the reliability that labels carry and operators see; `class_score`: class evidence as it is, "
+        "`standardised`: against the word's own mean and spread",
     )
     reliability_score: Literal["vocabulary", "caption", "logit"] = Field(
-        "vocabulary",
+        "caption",
         description="class evidence: log softmax over V_C, over the captions' own words, or the plain logit",
     )
     dropout_passes: Positive = Field(8, description="`dropout_entropy`: passes averaged")

@@ -11,6 +11,8 @@ from pydantic import BaseModel
 VARIANTS: Final[Mapping[str, Mapping[tuple[str, str], object]]] = {
     "paper": {
         ("xpm", "assignment"): "argmax",
+        ("xpm", "assignment_context"): "logit",
+        ("xpm", "box_voting"): False,
         ("xpm", "box_refinements"): 1,
         ("xpm", "weighting"): "robust",
         ("xpm", "alpha_scope"): "object",
@@ -23,6 +25,8 @@ VARIANTS: Final[Mapping[str, Mapping[tuple[str, str], object]]] = {
     },
     "released": {
         ("xpm", "assignment"): "argmax",
+        ("xpm", "assignment_context"): "logit",
+        ("xpm", "box_voting"): False,
         ("xpm", "box_refinements"): 2,
         ("xpm", "weighting"): "robust",
         ("xpm", "alpha_scope"): "image",

@@ -92,6 +92,37 @@ class StandardisedReliability:
         return mean, max(math.sqrt(variance), self._min_std)
 
 
+class WordMeans:
+    """Running mean of a value by word; what was seen long ago counts less."""
+
+    def __init__(self, *, memory: float = 100.0) -> None:
+        self._memory = memory  # labels of a word after which a new one weighs 1 / memory
+        self._words: dict[str, list[float]] = {}  # count (up to memory), mean
+
+    def update(self, words: Sequence[str], values: Sequence[float]) -> None:
+        """Take in what one batch of labels showed."""
+        for word, value in zip(words, values, strict=True):
+            entry = self._words.setdefault(word, [0.0, 0.0])
+            entry[0] = min(entry[0] + 1.0, self._memory)
+            entry[1] += (value - entry[1]) / entry[0]
+
+    def of(self, words: Sequence[str]) -> list[float]:
+        """The means of words that were seen before.
+
+        Raises:
+            KeyError: one of them was not.
+        """
+        return [self._words[word][1] for word in words]
+
+    def state(self) -> dict[str, Any]:
+        """Return a JSON-able state: two floats a word."""
+        return {word: list(entry) for word, entry in self._words.items()}
+
+    def load_state(self, state: dict[str, Any]) -> None:
+        """Take up a state written by `state()`."""
+        self._words = {word: [float(value) for value in entry] for word, entry in state.items()}
+
+
 def _pool(parts: Iterable[WordStatistics]) -> WordStatistics:
     total = WordStatistics()
     for part in parts:

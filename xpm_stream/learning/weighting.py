@@ -1,4 +1,4 @@
-"""The loss weightings of the paper's Table 3, in one table: what each does to L_M and to L_X."""
+"""The loss weightings of the paper's Table 3, and two by the label's own reliability: what each does to L_M and L_X."""
 
 from __future__ import annotations
 
@@ -12,7 +12,11 @@ from torch import Tensor
 from xpm_stream.learning.confidence import Classify, DropoutPasses, class_score, pixel_score
 from xpm_stream.learning.losses import noise_reliability
 
-WeightingName = Literal["none", "stochastic", "class_score", "pixel_score", "dropout_entropy", "robust"]
+WeightingName = Literal[
+    "none", "stochastic", "class_score", "pixel_score", "dropout_entropy", "robust", "label", "label_within_word"
+]
+
+_MOST_OF_USUAL: Final = 2.0  # one label weighs at most twice what is usual for its word
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -29,6 +33,8 @@ class StudentEvidence:
     eta: float | None  # Eq. 7's; none before any noise was seen
     limit_alpha: bool
     dropout: DropoutPasses
+    reliability: Tensor  # [K] of the label, as its teacher gave it; 1 where it gave none
+    usual_reliability: Tensor  # [K] mean of the word's labels so far
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -68,6 +74,11 @@ def _dropout_certainty(evidence: StudentEvidence) -> Tensor:
     )
 
 
+def _within_word(evidence: StudentEvidence) -> Tensor:
+    """Reliability against what is usual for the word: a word that is hard to recognise is not silenced."""
+    return (evidence.reliability / evidence.usual_reliability.clamp(min=1e-3)).clamp(max=_MOST_OF_USUAL)
+
+
 WEIGHTINGS: Final[Mapping[WeightingName, Weighting]] = {
     "none": Weighting(noise_in_mask_loss=False, weigh=None),
     "stochastic": Weighting(noise_in_mask_loss=True, weigh=None),
@@ -75,4 +86,6 @@ WEIGHTINGS: Final[Mapping[WeightingName, Weighting]] = {
     "pixel_score": Weighting(noise_in_mask_loss=False, weigh=lambda e: pixel_score(e.mask_logits)),
     "dropout_entropy": Weighting(noise_in_mask_loss=False, weigh=_dropout_certainty),
     "robust": Weighting(noise_in_mask_loss=True, weigh=_alpha),
+    "label": Weighting(noise_in_mask_loss=True, weigh=lambda e: e.reliability),
+    "label_within_word": Weighting(noise_in_mask_loss=True, weigh=_within_word),
 }

@@ -37,7 +37,7 @@ def _match(target: PseudoTruth, proposals: Tensor) -> PseudoTruth:
         instance_words=[target.instance_words[owner] for owner in owners],
         boxes_xyxy=torch.cat([target.boxes_xyxy, boxes]),
         masks=masks,
-        reliability=target.reliability,
+        reliability=[target.reliability[owner] for owner in owners],
     )
 
 

@@ -28,10 +28,15 @@ class PseudoTruth:
     instance_words: list[str]  # K
     boxes_xyxy: Tensor  # [K, 4] b_o
     masks: Tensor  # uint8 [K, g, g] M_o on the RoI grid of b_o
-    reliability: list[float]  # where the teacher gave one; for people, so it stays on the host
+    reliability: list[float | None]  # K, on the host; None where the teacher gave none
     scores: Tensor = field(default_factory=lambda: torch.zeros(0))  # [K] teacher confidence
     proposals_xyxy: Tensor = field(default_factory=lambda: torch.zeros(0, 4))  # [P, 4] where labels carry proposals
     background_scores: Tensor = field(default_factory=lambda: torch.zeros(0))  # [P] the teacher's, of its proposals
+
+    @property
+    def given_reliability(self) -> list[float]:
+        """The reliabilities that the teacher gave, at most K."""
+        return [value for value in self.reliability if value is not None]
 
     def to(self, device: torch.device) -> PseudoTruth:
         """Return the instances on `device`."""
@@ -135,7 +140,7 @@ def _pseudo_truth(image: LabelledImage, geometry: ViewGeometry) -> PseudoTruth:
         instance_words=[instance.word for instance in instances],
         boxes_xyxy=geometry.boxes_to_view(boxes),
         masks=geometry.grids_to_view(grids),
-        reliability=[instance.reliability for instance in instances if instance.reliability is not None],
+        reliability=[instance.reliability for instance in instances],
         scores=torch.tensor([instance.score for instance in instances], dtype=torch.float32),
         proposals_xyxy=geometry.boxes_to_view(proposals),
         background_scores=torch.tensor([one.background_score for one in annotation.proposals], dtype=torch.float32),

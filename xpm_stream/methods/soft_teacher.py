@@ -71,7 +71,7 @@ class SoftTeacher(VisualTeacher):
         )
         rpn = self._engine.proposal_losses(features, [target.boxes_xyxy for target in confident])
         for target in pseudo:
-            self._observe("reliability", target.reliability)
+            self._observe("reliability", target.given_reliability)
         weight = self._soft.weight
         return {
             "pseudo_rpn_objectness": weight * rpn["rpn_objectness"],
@@ -85,11 +85,12 @@ class SoftTeacher(VisualTeacher):
         """Mean over the proposals that overlap a reliable instance; those regress to it."""
         boxes, wanted = [], []
         for target in pseudo:
-            if len(target.reliability) != len(target.instance_words):
+            given = target.given_reliability
+            if len(given) != len(target.instance_words):
                 raise MessageError(
                     "a label without box reliability cannot teach soft_teacher: give each method its own queue"
                 )
-            trust = torch.tensor(target.reliability, device=target.boxes_xyxy.device)
+            trust = torch.tensor(given, device=target.boxes_xyxy.device)
             reliable = target.boxes_xyxy[trust >= RELIABLE]
             matched = match_regions(target.proposals_xyxy, reliable)
             chosen = matched != UNMATCHED

@@ -16,6 +16,7 @@ from torch import Tensor
 from xpm_stream.config import RunConfig
 from xpm_stream.engines.base import Features
 from xpm_stream.learning.assignment import find_assignment
+from xpm_stream.learning.box_voting import vote_boxes
 from xpm_stream.learning.confidence import (
     DropoutPasses,
     EvidenceName,
@@ -33,7 +34,7 @@ from xpm_stream.learning.losses import (
     pseudo_mask_loss,
     word_log_probabilities,
 )
-from xpm_stream.learning.reliability import EtaWindow, StandardisedReliability
+from xpm_stream.learning.reliability import EtaWindow, StandardisedReliability, WordMeans
 from xpm_stream.learning.sampled_words import NegativeSampler
 from xpm_stream.learning.weighting import StudentEvidence, find_weighting, noise_of_images, weigh_words
 from xpm_stream.methods.base import CaptionImage
@@ -51,7 +52,8 @@ class AlignedWords:
     words: list[str]
     word_indices: Tensor  # int64 [K], rows of V_C
     proposals: Tensor  # int64 [K], of the image
-    log_probabilities: Tensor  # [K] in the context of the assignment
+    log_probabilities: Tensor  # [K] over V_C, or over the words of the image
+    at_all_regions: Tensor  # [P, K] the same at all of the image's proposals
     caption_indices: Tensor  # int64, rows of V_C of all known words of the image
 
 
@@ -83,6 +85,7 @@ class Xpm(TeacherStudent):
         self._dropout = DropoutPasses(number=config.xpm.dropout_passes, rate=config.xpm.dropout_rate)
         self._negatives = NegativeSampler(config.text.sampled_negatives)
         self._standardised = StandardisedReliability()
+        self._usual_reliability = WordMeans()
         self._eta = EtaWindow(quantile=config.xpm.eta_quantile, fixed=config.xpm.eta)
         self._steps_since_freeze = 0
 
@@ -122,7 +125,7 @@ class Xpm(TeacherStudent):
     def caption_losses(self, features: Features, pseudo: Sequence[PseudoTruth]) -> dict[str, Tensor]:
         """L_X (Eq. 3) and L_M (Eq. 5 or 6), weighted as `xpm.weighting` says, at the boxes b_o."""
         for target in pseudo:
-            self._observe("reliability", target.reliability)
+            self._observe("reliability", target.given_reliability)
         if self._xpm.pseudo_regions == "proposals":
             pseudo = match_proposals(pseudo, self._propose(features))
         boxes = [target.boxes_xyxy for target in pseudo]
@@ -149,6 +152,9 @@ class Xpm(TeacherStudent):
     ) -> Tensor:
         """L_X of the words that V_C knows: a word the full vocabulary refused has no class to learn."""
         words = [word for target in pseudo for word in target.instance_words]
+        reliability = [1.0 if value is None else value for target in pseudo for value in target.reliability]
+        self._usual_reliability.update(words, reliability)
+        usual = self._usual_reliability.of(words)
         known = [index for index, word in enumerate(words) if word in self.vocabulary]
         rows = torch.tensor(known, dtype=torch.int64, device=embeddings.device)
         indices = self._indices([words[row] for row in known])
@@ -176,6 +182,8 @@ class Xpm(TeacherStudent):
                 eta=self._eta.eta,
                 limit_alpha=self._xpm.limit_alpha,
                 dropout=self._dropout,
+                reliability=torch.tensor([reliability[row] for row in known], device=embeddings.device),
+                usual_reliability=torch.tensor([usual[row] for row in known], device=embeddings.device),
             ),
         )
         if weights is not None:
@@ -188,7 +196,11 @@ class Xpm(TeacherStudent):
 
     def state(self) -> dict[str, Any]:
         """Vocabulary, per-word statistics, and eta."""
-        return super().state() | {"reliability": self._standardised.state(), "eta": self._eta.state()}
+        return super().state() | {
+            "reliability": self._standardised.state(),
+            "usual_reliability": self._usual_reliability.state(),
+            "eta": self._eta.state(),
+        }
 
     def load_state(self, state: dict[str, Any]) -> None:
         """Take up a state; a trainer's state has no per-word statistics, and then a labeler keeps its own."""
@@ -196,6 +208,7 @@ class Xpm(TeacherStudent):
         self._negatives.forget()
         if state.get("reliability"):
             self._standardised.load_state(state["reliability"])
+        self._usual_reliability.load_state(state.get("usual_reliability", {}))
         self._eta.load_state(state.get("eta", {}))
 
     def _align(self, scene: Scene, images: Sequence[CaptionImage]) -> list[AlignedWords]:
@@ -203,8 +216,8 @@ class Xpm(TeacherStudent):
         counts = [len(boxes) for boxes in scene.proposals]
         of_images = self._scores(scene.regions.embeddings, counts, images)
         aligned = []
-        for (words, indices, own), boxes in zip(of_images, scene.regions.refined_xyxy, strict=True):
-            found = self._assign(own.T, boxes)
+        for (words, indices, own, rank), boxes in zip(of_images, scene.regions.refined_xyxy, strict=True):
+            found = self._assign(rank.T, boxes)
             kept = torch.nonzero(found >= 0)[:, 0]
             aligned.append(
                 AlignedWords(
@@ -212,6 +225,7 @@ class Xpm(TeacherStudent):
                     word_indices=indices[kept],
                     proposals=found[kept],
                     log_probabilities=own[found[kept], kept],
+                    at_all_regions=own[:, kept],
                     caption_indices=indices,
                 )
             )
@@ -219,8 +233,12 @@ class Xpm(TeacherStudent):
 
     def _scores(
         self, embeddings: Tensor, counts: list[int], images: Sequence[CaptionImage]
-    ) -> list[tuple[list[str], Tensor, Tensor]]:
-        """For each image its known words, their rows of V_C [W], and log probabilities [P, W], background included."""
+    ) -> list[tuple[list[str], Tensor, Tensor, Tensor]]:
+        """What is known of each image's W known words.
+
+        Their names, their rows of V_C [W], their log probabilities at the regions [P, W] (background included), and
+        what regions are ranked by [P, W].
+        """
         known = [[word for word in image.words if word in self.vocabulary] for image in images]
         indices = [self._indices(words) for words in known]
         table = self._vocabulary_embeddings()
@@ -233,12 +251,19 @@ class Xpm(TeacherStudent):
             own = [part[:, 1:] - of_part[:, None] for part, of_part in zip(logits, over, strict=True)]
         else:
             own = [word_log_probabilities(part, background=True) for part in logits]
-        return list(zip(known, indices, own, strict=True))
+        ranks = [part[:, 1:] for part in logits] if self._xpm.assignment_context == "logit" else own
+        return list(zip(known, indices, own, ranks, strict=True))
 
     def _boxes(self, scene: Scene, aligned: Sequence[AlignedWords]) -> list[Tensor]:
         """b_o of each image's words, regressed as often as `xpm.box_refinements` says."""
         source = scene.regions.refined_xyxy if self._xpm.box_refinements else scene.proposals
-        boxes = [of_image[item.proposals] for of_image, item in zip(source, aligned, strict=True)]
+        if self._xpm.box_voting:
+            boxes = [
+                vote_boxes(of_image.float(), item.proposals, item.at_all_regions.float())
+                for of_image, item in zip(source, aligned, strict=True)
+            ]
+        else:
+            boxes = [of_image[item.proposals] for of_image, item in zip(source, aligned, strict=True)]
         for _ in range(self._xpm.box_refinements - 1):
             boxes = self._engine.embed_regions(scene.features, boxes).refined_xyxy
         return boxes
