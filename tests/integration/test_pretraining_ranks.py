@@ -26,7 +26,7 @@ RANKS, BATCH, STEPS, CHECKPOINT_EVERY = 2, 3, 12, 3
 KILLED_AT, RESUMED_FROM = "checkpoint.before_publish:3", 6
 SETTINGS: dict[str, Any] = {
     "grounding": {"window_fractions": [0.5], "equal_are_negatives": True},  # so that chance is 1 / joint batch
-    "pretraining": {"steps": STEPS, "batch_images": BATCH},
+    "pretraining": {"steps": STEPS, "batch_images": BATCH, "multimodal_layers": 1, "max_caption_tokens": 16},
     "teacher": {"threads": 1},
     "trainer": {"checkpoint_every_steps": CHECKPOINT_EVERY, "device": "cpu", "precision": "fp32"},
 }
@@ -94,7 +94,12 @@ def _weights(config: RunConfig) -> dict[str, torch.Tensor]:
     latest = store.latest()
     assert latest is not None
     assert latest.metadata["finished"] is True
-    return safetensors.torch.load(store.read(latest.name)["model.safetensors"])
+    files = store.read(latest.name)
+    return {
+        f"{file}: {name}": value
+        for file in ("model.safetensors", "multimodal.safetensors")
+        for name, value in safetensors.torch.load(files[file]).items()
+    }
 
 
 def _run_uninterrupted(config: RunConfig) -> None:

@@ -22,7 +22,7 @@ from xpm_stream.config.schema import TextConfig
 from xpm_stream.errors import TextError
 from xpm_stream.networks.embedding_cache import EmbeddingCache
 from xpm_stream.networks.encoder_files import locate_encoder
-from xpm_stream.networks.text_encoder import TextEmbedder
+from xpm_stream.networks.text_encoder import TextEmbedder, Wordpieces
 
 VOCABULARY = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", "dog", "cat", "hot", "fire", "hydra", "##nt", "##s", "é"]
 
@@ -125,6 +125,21 @@ def test_an_encoder_without_tokenizer_json_or_common_tensor_names_is_loaded_whol
     save_file(tensors, copy / "model.safetensors", metadata={"format": "pt"})
     assert locate_encoder(str(copy)).input_embeddings() is None
     torch.testing.assert_close(embedder(folder=copy).embed(["hot dog"]), embedder().embed(["hot dog"]))
+
+
+def test_wordpieces_of_a_text_are_rows_of_the_whole_table(small_bert: Path, tmp_path: Path) -> None:
+    table = load_file(small_bert / "model.safetensors")["embeddings.word_embeddings.weight"]
+    unnamed = Path(shutil.copytree(small_bert, tmp_path / "unnamed"))
+    tensors = load_file(unnamed / "model.safetensors")
+    tensors["decoder.word_embeddings.weight"] = tensors["embeddings.word_embeddings.weight"] + 5.0
+    save_file(tensors, unnamed / "model.safetensors", metadata={"format": "pt"})
+    for folder in (small_bert, unnamed):
+        wordpieces = Wordpieces(TextConfig(encoder=str(folder)))
+        found = wordpieces.indices("Hot fire hydrants")
+        assert [VOCABULARY[index] for index in found] == ["hot", "fire", "hydra", "##nt", "##s"]
+        assert wordpieces.indices(" ") == []
+        assert wordpieces.embeddings().dtype == torch.float32
+        np.testing.assert_array_equal(wordpieces.embeddings().numpy(), table)
 
 
 def test_many_processes_fill_one_cache_at_once_and_lose_nothing(small_bert: Path, tmp_path: Path) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +16,7 @@ from xpm_stream.config import RunConfig
 from xpm_stream.config.loading import parse_config
 from xpm_stream.config.schema import PretrainingConfig, SyntheticCorpusConfig
 from xpm_stream.data.synthetic import CorpusPaths, write_corpus
-from xpm_stream.errors import ConfigError, TrainingError
+from xpm_stream.errors import CheckpointError, ConfigError, TrainingError
 from xpm_stream.learning.grounding import Matching
 from xpm_stream.registry.checkpoints import CheckpointStore
 from xpm_stream.stages.preparation import synthetic_config
@@ -69,11 +69,15 @@ def _weights(store: CheckpointStore, name: str) -> dict[str, torch.Tensor]:
     return safetensors.torch.load(store.read(name)["model.safetensors"])
 
 
-def _last(config: RunConfig) -> dict[str, torch.Tensor]:
+def _files(config: RunConfig) -> Mapping[str, bytes]:
     store = CheckpointStore(RunFolder.of(config).pretraining)
     latest = store.latest()
     assert latest is not None
-    return _weights(store, latest.name)
+    return store.read(latest.name)
+
+
+def _last(config: RunConfig) -> dict[str, torch.Tensor]:
+    return safetensors.torch.load(_files(config)["model.safetensors"])
 
 
 def _matching(accuracy: float, *, chance: float = 0.1) -> Matching:
@@ -133,6 +137,38 @@ def test_a_pretraining_in_two_halves_is_the_one_in_a_piece(make_run: MakeRun) ->
         torch.testing.assert_close(ours, theirs[key], msg=lambda text, key=key: f"{key}: {text}")
     run_pretraining(halved)
     assert len(_logged(halved, "pretrainer", "pretraining is done already")) == 1
+
+
+def test_multimodal_layers_go_on_bit_for_bit_and_a_teacher_does_not_have_them(make_run: MakeRun) -> None:
+    layers = {"batch_images": 4, "multimodal_layers": 1, "multimodal_heads": 4, "max_caption_tokens": 16}
+    whole, halved = (make_run(name, pretraining={"steps": 4, **layers}) for name in ("whole", "halved"))
+    run_pretraining(whole)
+    run_pretraining(make_run("halved", pretraining={"steps": 2, **layers}))
+    half = _files(halved)
+    with pytest.raises(CheckpointError, match=r"has some multimodal layers, but .* asks for none"):
+        run_pretraining(make_run("halved", pretraining={"steps": 4, "batch_images": 4}))
+    with pytest.raises(CheckpointError, match="has other multimodal layers"):
+        run_pretraining(make_run("halved", pretraining={"steps": 4, **layers, "multimodal_layers": 2}))
+    run_pretraining(halved)
+    assert [event["step"] for event in _logged(halved, "pretrainer", "resumed")] == [2]
+    ours, theirs = _files(whole), _files(halved)
+    for name in ("multimodal.safetensors", "model.safetensors", "optimiser.safetensors"):
+        assert ours[name] == theirs[name], name
+    assert ours["multimodal.safetensors"] != half["multimodal.safetensors"]  # they learn
+    (step,) = _logged(whole, "pretrainer", "pretraining step")
+    assert {"masked_language", "image_text", "masked_accuracy", "match_accuracy"} <= set(step)
+
+    plain = make_run("plain", pretraining={"steps": 4, "batch_images": 4})
+    run_pretraining(plain)
+    assert "multimodal.safetensors" not in _files(plain)
+    assert "masked_language" not in _logged(plain, "pretrainer", "pretraining step")[0]
+    assert step["words_to_regions_choose_caption"] == pytest.approx(
+        _logged(plain, "pretrainer", "pretraining step")[0]["words_to_regions_choose_caption"], abs=1e-3
+    )  # the same network, views and order
+    assert _last(plain).keys() == _last(whole).keys()
+    taught = make_run("whole", pretraining={"steps": 4, "batch_images": 4}, teacher={"init": "pretraining"})
+    run_teacher(taught)
+    assert _logged(taught, "teacher", "begun")[0]["start"] == "pretraining-s00000004"
 
 
 def test_a_teacher_starts_from_pretraining_and_keeps_a_frozen_embedding(make_run: MakeRun) -> None:

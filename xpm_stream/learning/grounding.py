@@ -49,6 +49,8 @@ class Matching:
     caption_accuracy: float  # share of images whose own caption scores best (words to regions)
     image_accuracy: float  # share of captions whose own image scores best
     chance: float  # what guessing would give
+    regions: Sequence[Tensor] = ()  # of each of this rank's images [R, D], with their graph
+    excluded: Tensor | None = None  # bool [B, B] over all ranks: pairs that are no true negatives
 
 
 def word_region_scores(words: Tensor, regions: Tensor, *, cosine_scale: float | None) -> Tensor:
@@ -151,6 +153,8 @@ def match(
         caption_accuracy=float((logits.argmax(dim=1) == own).float().mean()),
         image_accuracy=float((logits.argmax(dim=0) == own).float().mean()),
         chance=float((1.0 / (~excluded).sum(dim=1)).mean()),
+        regions=regions,
+        excluded=excluded,
     )
 
 

@@ -162,6 +162,16 @@ class TrainerMetrics:
             values=("caption", "image", "chance"),
         ),
     ]
+    reading_accuracy: Annotated[
+        Gauge,
+        gauge(
+            "xpm_trainer_reading_accuracy_ratio",
+            "Pretraining's multimodal layers: share of the last step's masked tokens that were guessed, and of its "
+            "pairs of image and caption, right and wrong, that were told.",
+            labels=("kind",),
+            values=("masked_token", "match"),
+        ),
+    ]
     gradient_norm: Annotated[
         Gauge, gauge("xpm_trainer_gradient_norm", "Gradient norm of the last step, before clipping.")
     ]
@@ -237,6 +247,11 @@ class TrainerMetrics:
         """Show how often images chose their caption and captions their image in one step."""
         for name, value in (("caption", caption_accuracy), ("image", image_accuracy), ("chance", chance)):
             self.matching_accuracy.labels(name).set(value)
+
+    def observe_reading(self, masked_accuracy: float, match_accuracy: float) -> None:
+        """Show how often masked tokens and matching captions were found out in one step."""
+        for name, value in (("masked_token", masked_accuracy), ("match", match_accuracy)):
+            self.reading_accuracy.labels(name).set(value)
 
     def observe_losses(self, losses: Mapping[str, float]) -> None:
         """Show the losses of one step by name."""

@@ -96,6 +96,33 @@ class TextEmbedder:
         return _InputMean(self._files)
 
 
+class Wordpieces:
+    """The tokenizer of an encoder, and its table of input wordpiece embeddings."""
+
+    def __init__(self, config: TextConfig) -> None:
+        """Find the encoder.
+
+        Raises:
+            TextError: if the encoder is not there.
+        """
+        self._files = locate_encoder(config.encoder)
+        self._pieces = _wordpieces(self._files)
+
+    def indices(self, text: str) -> list[int]:
+        """Return the rows of a text's wordpieces, without special tokens; none of a text without any."""
+        return self._pieces(text)
+
+    def embeddings(self) -> Tensor:
+        """Return the whole table, float32 [V, E] on the CPU."""
+        located = self._files.input_embeddings()
+        if located is None:
+            return _table_of_model(self._files)
+        path, key = located
+        with safe_open(path, framework="pt") as tensors:
+            table: Tensor = tensors.get_tensor(key)
+        return table.float()
+
+
 class _InputMean:
     """Mean of input wordpiece embeddings."""
 
@@ -190,8 +217,13 @@ def _rows_on_disk(path: Path, key: str) -> Callable[[list[int]], Tensor]:
 
 
 def _rows_of_model(files: EncoderFiles) -> Callable[[list[int]], Tensor]:
-    table: Tensor = _auto_model(files).get_input_embeddings().weight.detach().float().clone()
+    table = _table_of_model(files)
     return lambda pieces: table[pieces]
+
+
+def _table_of_model(files: EncoderFiles) -> Tensor:
+    table: Tensor = _auto_model(files).get_input_embeddings().weight.detach().float().clone()
+    return table
 
 
 def _auto_tokenizer(files: EncoderFiles) -> Any:

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 import numpy as np
+from torch import nn
 
 from xpm_stream.config import RunConfig
 from xpm_stream.config.schema import PretrainingConfig
@@ -18,9 +19,11 @@ from xpm_stream.errors import CheckpointError, ConfigError, TrainingError, XpmSt
 from xpm_stream.learning.grounding import Matching
 from xpm_stream.methods import find_method
 from xpm_stream.methods.base import Batch, CaptionGrounder
+from xpm_stream.methods.caption_reading import CaptionReader, Reading, TokenBatch
 from xpm_stream.registry.checkpoints import CheckpointStore
 from xpm_stream.stages.caption_feed import CaptionFeed
 from xpm_stream.stages.devices import autocast, choose_device, seed_torch
+from xpm_stream.stages.multimodal_file import load_multimodal, multimodal_file
 from xpm_stream.stages.network_files import load_network, network_files
 from xpm_stream.stages.optimisation import Optimisation
 from xpm_stream.stages.prefetch import Prefetched
@@ -81,6 +84,7 @@ class CollapseWatch:
 @dataclass(frozen=True, slots=True)
 class _Prepared:
     batch: Batch
+    tokens: TokenBatch | None  # with `pretraining.multimodal_layers`
     feed_state: Mapping[str, Any]
 
 
@@ -99,9 +103,11 @@ class Pretraining:
         if not isinstance(method, CaptionGrounder):
             raise ConfigError(f"method {config.method!r} cannot learn from captions alone: it needs no pretraining")
         self._method = method
-        self._method.network.to(self._device).train()
+        self._reader = CaptionReader(config) if config.pretraining.multimodal_layers else None
+        learning = nn.ModuleList([method.network, self._reader.network]) if self._reader else method.network
+        learning.to(self._device).train()
         self._optimisation = Optimisation(
-            self._method.network, config=config.optimiser, total_steps=config.pretraining.steps, ranks=ranks
+            learning, config=config.optimiser, total_steps=config.pretraining.steps, ranks=ranks
         )
         self._feed = CaptionFeed(
             config.data,
@@ -138,10 +144,12 @@ class Pretraining:
         started = time.monotonic()
         with autocast(self._device, precision=self._config.trainer.precision):
             matching = self._method.ground(prepared.batch, regions="windows", company=self._ranks)
-        norm = self._optimisation.step(matching.losses)
+            reading = self._read(prepared.tokens, matching)
+        losses = matching.losses | (reading.losses if reading else {})
+        norm = self._optimisation.step(losses)
         self._step += 1
         self._role.watchdog.progress(f"pretraining step {self._step}")
-        values = {name: float(loss.detach()) for name, loss in matching.losses.items()}
+        values = {name: float(loss.detach()) for name, loss in losses.items()}
         metrics = self._role.metrics.trainer
         metrics.steps.inc()
         metrics.step.set(self._step)
@@ -149,24 +157,41 @@ class Pretraining:
         metrics.step_seconds.observe(time.monotonic() - started)
         metrics.observe_losses(values)
         metrics.observe_matching(matching.caption_accuracy, matching.image_accuracy, chance=matching.chance)
+        accuracies = {
+            "caption_accuracy": matching.caption_accuracy,
+            "image_accuracy": matching.image_accuracy,
+            "chance": matching.chance,
+        }
+        if reading is not None:
+            metrics.observe_reading(reading.masked_accuracy, reading.match_accuracy)
+            accuracies |= {"masked_accuracy": reading.masked_accuracy, "match_accuracy": reading.match_accuracy}
         if self._step % _LOG_EVERY_STEPS == 0 or self._step == 1:
             self._role.log.info(
                 "pretraining step",
                 step=self._step,
                 of=self._config.pretraining.steps,
-                caption_accuracy=round(matching.caption_accuracy, 3),
-                image_accuracy=round(matching.image_accuracy, 3),
-                chance=round(matching.chance, 3),
+                **{name: round(value, 3) for name, value in accuracies.items()},
                 **{name: round(value, 4) for name, value in values.items()},
             )
         self._watch.look(matching, step=self._step)
+
+    def _read(self, tokens: TokenBatch | None, matching: Matching) -> Reading | None:
+        if self._reader is None or tokens is None:
+            return None
+        return self._reader.read(tokens, matching, company=self._ranks)
 
     def _batches(self) -> Iterator[_Prepared]:
         number = self._step
         while True:
             images = self._feed.take(self._config.pretraining.batch_images)
-            rng = np.random.default_rng([self._config.seed, 1, self._ranks.number, number])
-            yield _Prepared(self._method.collate_captions(images, rng=rng), self._feed.state())
+            views, words = (
+                np.random.default_rng([self._config.seed, stream, self._ranks.number, number]) for stream in (1, 2)
+            )
+            yield _Prepared(
+                batch=self._method.collate_captions(images, rng=views),
+                tokens=self._reader.collate(images, rng=words) if self._reader else None,
+                feed_state=self._feed.state(),
+            )
             number += 1
 
     def _report(self, error: XpmStreamError, url: str) -> None:
@@ -179,7 +204,7 @@ class Pretraining:
         if not self._ranks.first:
             return
         files = network_files(self._method, config=self._config, base_classes=self._base_classes)
-        files |= self._optimisation.files()
+        files |= multimodal_file(self._reader) | self._optimisation.files()
         files["training.json"] = json.dumps({"step": self._step, "feeds": feeds}).encode()
         metadata = {"stage": "pretraining", FINISHED: self._step >= self._config.pretraining.steps}
         self._store.write(f"pretraining-s{self._step:08d}", files, order=(0, self._step), metadata=metadata)
@@ -192,6 +217,7 @@ class Pretraining:
             return
         files = self._store.read(latest)
         load_network(self._method, files, name=latest)
+        load_multimodal(self._reader, files, name=latest)
         self._optimisation.load(files, name=latest)
         training = json.loads(files["training.json"])
         self._step = training["step"]
