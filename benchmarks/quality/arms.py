@@ -108,6 +108,16 @@ ARMS: Final[tuple[Arm, ...]] = (
     Arm(name="argmax-noise-0.2", label="argmax", group="noise", start="teacher", sets=_PLAIN, corpus=_noisy(0.2)),
     Arm(name="argmax-noise-0.4", label="argmax", group="noise", start="teacher", sets=_PLAIN, corpus=_noisy(0.4)),
     Arm(name="paper-noise-0.4", label="paper", group="noise", start="teacher", sets=_PAPER, corpus=_noisy(0.4)),
+    # Nothing is learnt here: the second student is judged on pictures drawn in a style it never saw.
+    Arm(
+        name="sketch",
+        label="second round, judged on sketches",
+        group="style",
+        start="student-2",
+        rounds=0,
+        captions="none",
+        corpus={"style": "sketch"},
+    ),
     # Continual: the same number of steps with one teacher and with five promotions.
     Arm(name="one-teacher", label="one teacher", group="continual", start="teacher", rounds=3),
     Arm(

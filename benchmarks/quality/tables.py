@@ -44,6 +44,7 @@ TITLES: Final = {
     "labels": "pseudo labels that are right, and how well their reliability tells",
     "continual": "one student, five promotions",
     "shift": "words that change at half time, five promotions",
+    "style": "another drawing style at test time",
     "recall": "proposals",
     "goals": "goals",
 }
@@ -61,6 +62,7 @@ def all_tables(figures: Figures) -> dict[str, str]:
         "labels": _labels,
         "continual": partial(_continual, arm="promoted"),
         "shift": _shift,
+        "style": _style,
         "recall": _recall,
         "goals": goals_table,
     }
@@ -80,6 +82,13 @@ def _parts(figures: Figures) -> str | None:
     head = ["", *(f"generalized, {split}" for split in _SPLITS)]
     rows = [(_PART_LABELS.get(arm, BY_NAME[arm].label), arm) for arm in _PARTS]
     return _rows(figures, head, rows, [mask_ap50(split) for split in _SPLITS])
+
+
+def _style(figures: Figures) -> str | None:
+    if "sketch" not in figures:
+        return None
+    rows = [(BY_NAME[arm].label, arm) for arm in ("student-2", "sketch")]
+    return _rows(figures, ["generalized", *_SPLITS], rows, [mask_ap50(split) for split in _SPLITS])
 
 
 def _rows(figures: Figures, head: list[str], rows: Sequence[tuple[str, str]], values: Sequence[Value]) -> str | None:
