@@ -119,13 +119,13 @@ ARMS: Final[tuple[Arm, ...]] = (
         corpus={"style": "sketch"},
     ),
     # Continual: the same number of steps with one teacher and with five promotions.
-    Arm(name="one-teacher", label="one teacher", group="continual", start="teacher", rounds=3),
+    Arm(name="one-teacher", label="one teacher", group="continual", start="teacher", rounds=2),
     Arm(
         name="two-promotions",
         label="two promotions",
         group="continual",
         start="teacher",
-        rounds=3,
+        rounds=2,
         promotions=2,
     ),
     Arm(
@@ -133,7 +133,7 @@ ARMS: Final[tuple[Arm, ...]] = (
         label="five promotions",
         group="continual",
         start="teacher",
-        rounds=3,
+        rounds=2,
         promotions=5,
         judge_promoted=True,
     ),
@@ -142,11 +142,13 @@ ARMS: Final[tuple[Arm, ...]] = (
         label="words change at half time",
         group="continual",
         start="teacher",
-        rounds=3,
+        rounds=2,
         promotions=5,
         stream="shift",
         judge_promoted=True,
         corpus={"late_class_rate": 0.5},
     ),
 )
+# What matters most first: a bench that is stopped has whole tables.
+GROUPS: Final = ("core", "continual", "style", "rivals", "noisy-weightings", "noise", "parts", "weightings")
 BY_NAME: Final = {arm.name: arm for arm in ARMS}

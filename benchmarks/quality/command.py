@@ -19,7 +19,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from benchmarks.markdown import write_between_markers
-from benchmarks.quality.arms import ARMS, BY_NAME, Arm
+from benchmarks.quality.arms import ARMS, BY_NAME, GROUPS, Arm
 from benchmarks.quality.figures import Figures
 from benchmarks.quality.form import FORMS, Form
 from benchmarks.quality.results import TrialResult
@@ -46,8 +46,8 @@ def run_trials(form: Form, arms: Sequence[Arm], *, work: Path, processes: int) -
     """Run what has no result yet; a trial starts when the one it begins from is done."""
     done: dict[Trial, TrialResult] = {}
     waiting: list[Trial] = []
-    for seed in form.seeds:
-        for arm in arms:
+    for arm in sorted(arms, key=lambda arm: GROUPS.index(arm.group)):
+        for seed in form.seeds:
             path = trial_folder(work, arm, seed=seed) / "result.json"
             if path.exists():
                 done[seed, arm.name] = TrialResult.read(path)
@@ -97,7 +97,7 @@ def main(given: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--form", choices=sorted(FORMS), default="short")
     parser.add_argument("--seeds", type=int, nargs="+", help="instead of the form's")
-    parser.add_argument("--groups", nargs="+", default=[], help="only these groups of arms")
+    parser.add_argument("--groups", nargs="+", default=[], help=f"only these groups of arms: {', '.join(GROUPS)}")
     parser.add_argument("--arms", nargs="+", default=[], help="only these arms, and what they start from")
     parser.add_argument(
         "--work", type=Path, help="folder of corpora, checkpoints and results; default: runs/quality-FORM"

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from scipy import stats
 
-from benchmarks.quality.arms import ARMS, BY_NAME
+from benchmarks.quality.arms import ARMS, BY_NAME, GROUPS
 from benchmarks.quality.command import chosen_arms, main, run_trials
 from benchmarks.quality.corpora import CaptionStream, late_targets
 from benchmarks.quality.figures import Difference, Figures, mask_ap50
@@ -71,6 +71,7 @@ def test_every_arm_starts_from_an_arm_above_it_and_every_method_has_one() -> Non
         assert arm.start is None or arm.start in known
         known.add(arm.name)
     asked = {setting.removeprefix("method=") for arm in ARMS for setting in arm.sets if setting.startswith("method=")}
+    assert {arm.group for arm in ARMS} == set(GROUPS)
     assert asked | {"xpm"} >= {name for name in METHODS if name not in ("ovsegmentor", "unpair_seg")}
 
 
