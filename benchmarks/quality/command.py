@@ -42,17 +42,19 @@ def chosen_arms(form: Form, *, groups: Sequence[str], names: Sequence[str]) -> l
     return list(needed.values())
 
 
+def finished_trials(form: Form, arms: Sequence[Arm], *, work: Path) -> dict[Trial, TrialResult]:
+    """What an earlier run of the bench left in its work folder."""
+    paths = {
+        (seed, arm.name): trial_folder(work, arm, seed=seed) / "result.json" for arm in arms for seed in form.seeds
+    }
+    return {trial: TrialResult.read(path) for trial, path in paths.items() if path.exists()}
+
+
 def run_trials(form: Form, arms: Sequence[Arm], *, work: Path, processes: int) -> list[TrialResult]:
     """Run what has no result yet; a trial starts when the one it begins from is done."""
-    done: dict[Trial, TrialResult] = {}
-    waiting: list[Trial] = []
-    for arm in sorted(arms, key=lambda arm: GROUPS.index(arm.group)):
-        for seed in form.seeds:
-            path = trial_folder(work, arm, seed=seed) / "result.json"
-            if path.exists():
-                done[seed, arm.name] = TrialResult.read(path)
-            else:
-                waiting.append((seed, arm.name))
+    done = finished_trials(form, arms, work=work)
+    in_order = sorted(arms, key=lambda arm: GROUPS.index(arm.group))
+    waiting = [(seed, arm.name) for arm in in_order for seed in form.seeds if (seed, arm.name) not in done]
     _draw_corpora(form, waiting, work=work, processes=processes)
     total, begun = len(waiting), time.monotonic()
     context = multiprocessing.get_context("spawn")
@@ -103,19 +105,30 @@ def main(given: Sequence[str] | None = None) -> None:
         "--work", type=Path, help="folder of corpora, checkpoints and results; default: runs/quality-FORM"
     )
     parser.add_argument("--processes", type=int, default=os.cpu_count() or 1)
-    parser.add_argument("--markdown", type=Path, help="also write the page")
+    parser.add_argument("--markdown", type=Path, help="also write the tables into this page")
+    parser.add_argument("--plots", type=Path, help="also draw the curves into this folder")
+    parser.add_argument("--no-run", action="store_true", help="only show what has been run")
     asked = parser.parse_args(given)
     form = FORMS[asked.form]
     if asked.seeds:
         form = replace(form, seeds=tuple(asked.seeds))
     arms = chosen_arms(form, groups=asked.groups, names=asked.arms)
     work = asked.work or Path("runs") / f"quality-{form.name}"
-    results = run_trials(form, arms, work=work.absolute(), processes=asked.processes)
+    if asked.no_run:
+        results = list(finished_trials(form, arms, work=work).values())
+    else:
+        results = run_trials(form, arms, work=work.absolute(), processes=asked.processes)
     chosen = {arm.name for arm in arms}
-    tables = all_tables(Figures(result for result in results if result.arm in chosen))
+    figures = Figures(result for result in results if result.arm in chosen)
+    tables = all_tables(figures)
     seeds = len(form.seeds)
     for name, text in tables.items():
         print(f"\n{name}: {TITLES[name]}\n\n{text}")
         if asked.markdown:
             write_between_markers(asked.markdown, name=f"quality {name}", text=text)
+    if asked.plots:
+        from benchmarks.quality.plots import draw_all  # only this needs a plotting library
+
+        for path in draw_all(figures, asked.plots):
+            print(f"\ndrawn: {path}")
     print(f"\n{form.name} form, {seeds} seed{'s' * (seeds > 1)}; each cell: mean (lowest to highest seed)")

@@ -34,7 +34,12 @@ _PART_LABELS: Final = {
     "weighting-none": "the same, boxes voted",
     "student": "the same, noise in L_M (Eq. 6): the default",
 }
-_NOISE: Final = (("XPM here", "student"), ("argmax, no noise estimation", "argmax"), ("`xpm.variant: paper`", "paper"))
+NOISE_RATES: Final = (0.0, 0.2, 0.4)
+NOISE_ROWS: Final = (
+    ("XPM here", "student"),
+    ("argmax, no noise estimation", "argmax"),
+    ("`xpm.variant: paper`", "paper"),
+)
 TITLES: Final = {
     "methods": "mask AP50 of every method (the paper's Table 1)",
     "boxes": "box AP50 of every method (the paper's Table 2)",
@@ -124,14 +129,13 @@ def noise_arm(arm: str, rate: float) -> str:
 
 
 def _noise(figures: Figures) -> str | None:
-    rates = (0.0, 0.2, 0.4)
     rows = []
-    for label, arm in _NOISE:
-        arms = [noise_arm(arm, rate) for rate in rates]
+    for label, arm in NOISE_ROWS:
+        arms = [noise_arm(arm, rate) for rate in NOISE_RATES]
         rows.append([label, *(figures.cell(one, mask_ap50(split)) for one in arms for split in ("base", "target"))])
-    if not any(noise_arm(arm, rate) in figures for _, arm in _NOISE for rate in rates[1:]):
+    if not any(noise_arm(arm, rate) in figures for _, arm in NOISE_ROWS for rate in NOISE_RATES[1:]):
         return None
-    return table(["", *(f"{split}, {100 * rate:.0f} %" for rate in rates for split in ("base", "target"))], rows)
+    return table(["", *(f"{split}, {100 * rate:.0f} %" for rate in NOISE_RATES for split in ("base", "target"))], rows)
 
 
 def _labels(figures: Figures) -> str | None:
@@ -205,8 +209,8 @@ def _shift(figures: Figures) -> str | None:
         rows.append(
             [
                 f"step {snapshots[0][1].step}",
-                spread([_mean_ap(shot, _early(result, shot)) for result, shot in snapshots]),
-                spread([_mean_ap(shot, result.late_targets) for result, shot in snapshots]),
+                spread([mean_ap(shot, _early(result, shot)) for result, shot in snapshots]),
+                spread([mean_ap(shot, result.late_targets) for result, shot in snapshots]),
                 _snapshot_cell([shot for _, shot in snapshots], "base"),
             ]
         )
@@ -217,7 +221,8 @@ def _early(result: TrialResult, snapshot: Snapshot) -> list[str]:
     return [name for name in snapshot.targets if name not in result.late_targets]
 
 
-def _mean_ap(snapshot: Snapshot, names: Sequence[str]) -> float:
+def mean_ap(snapshot: Snapshot, names: Sequence[str]) -> float:
+    """Mean over classes that have held-out instances."""
     values = [value for name in names if (value := snapshot.by_class[name]) is not None]
     return sum(values) / len(values)
 

@@ -6,6 +6,8 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from msgspec import structs
+from PIL import Image
 from scipy import stats
 
 from benchmarks.quality.arms import ARMS, BY_NAME, GROUPS
@@ -183,3 +185,26 @@ def test_the_command_refuses_an_unknown_form(capsys: pytest.CaptureFixture[str])
         main(["--form", "huge"])
     assert ended.value.code == 2
     assert "invalid choice: 'huge'" in capsys.readouterr().err
+
+
+def test_what_was_run_is_shown_again_with_its_tables_in_the_page_and_its_curves_drawn(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for arm in ARMS:
+        for seed in (0, 1):
+            one = _result(arm.name, seed, base=50 + seed, target=20)
+            shots = [one.final] * arm.promotions if arm.judge_promoted else []
+            labels = [one.labels[0]] * (arm.promotions + 1)
+            structs.replace(one, promoted=shots, labels=labels).write(
+                trial_folder(tmp_path, arm, seed=seed) / "result.json"
+            )
+    page = tmp_path / "page.md"
+    page.write_text("".join(f"<!-- quality {name} -->\n<!-- /quality {name} -->\n" for name in TITLES))
+    shown = ["--form", "long", "--seeds", "0", "1", "--no-run", "--work", str(tmp_path)]
+    main([*shown, "--markdown", str(page), "--plots", str(tmp_path / "plots")])
+    assert "| XPM here, one round | 52.5 (52 to 53) |" in page.read_text()
+    assert "2 seeds" in capsys.readouterr().out
+    for name in ("quality_continual.png", "quality_noise.png"):
+        with Image.open(tmp_path / "plots" / name) as picture:
+            assert picture.width > 400
+            assert len(set(picture.convert("RGB").resize((64, 64)).get_flattened_data())) > 20
