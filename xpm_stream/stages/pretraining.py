@@ -201,14 +201,18 @@ class Pretraining:
     def _save(self, feed_state: Mapping[str, Any]) -> None:
         feeds = self._ranks.share(dict(feed_state))
         self._ranks.require_equal(self._optimisation.parameters)
-        if not self._ranks.first:
-            return
+        # Every rank waits here for rank 0: none says that it has finished before the checkpoint is durable.
+        self._ranks.from_first(lambda: self._write(feeds), kind=str)
+
+    def _write(self, feeds: list[dict[str, Any]]) -> str:
+        name = f"pretraining-s{self._step:08d}"
         files = network_files(self._method, config=self._config, base_classes=self._base_classes)
         files |= multimodal_file(self._reader) | self._optimisation.files()
         files["training.json"] = json.dumps({"step": self._step, "feeds": feeds}).encode()
         metadata = {"stage": "pretraining", FINISHED: self._step >= self._config.pretraining.steps}
-        self._store.write(f"pretraining-s{self._step:08d}", files, order=(0, self._step), metadata=metadata)
+        self._store.write(name, files, order=(0, self._step), metadata=metadata)
         self._store.prune(keep=self._config.trainer.keep_checkpoints)
+        return name
 
     def _restore(self) -> None:
         latest = self._ranks.from_first(self._latest, kind=str)
