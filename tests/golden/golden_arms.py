@@ -13,7 +13,7 @@ _COMMON: Final[Mapping[str, Any]] = {
     "model": {"backbone": "small", "image_size": 64, "max_image_size": 64, "num_proposals": 12, "num_rois": 16},
     # So low because a young network is chaotic: at 1e-3 a rounding error grows to the losses' own size in 20 steps.
     "optimiser": {"learning_rate": 1e-5, "warmup_steps": 4, "schedule": "cosine"},
-    "promotion": {"every_steps": 6},  # eta is measured anew this often
+    "promotion": {"every_steps": 2},  # eta is measured anew this often: within the steps that are held tightly
     "grounding": {"window_fractions": [0.5], "max_regions": 12},
 }
 # What an untrained teacher is sure of is little: so low that labels hold instances, proposals, and reliable boxes.
