@@ -23,10 +23,12 @@ _UNSURE: Final = {"score_threshold": 0.06, "max_instances": 4, "num_proposals": 
 ARMS: Final[Mapping[str, Mapping[str, Any]]] = {
     "xpm_none": {"xpm": {"weighting": "none"}},
     "xpm_stochastic": {"xpm": {"weighting": "stochastic"}},
-    "xpm_class_score": {"xpm": {"weighting": "class_score"}},
+    # Over all of V_C words meet at regions, so that the exclusive assignment has to part them.
+    "xpm_class_score": {"xpm": {"weighting": "class_score", "assignment_context": "vocabulary"}},
     "xpm_pixel_score": {"xpm": {"weighting": "pixel_score"}},
     "xpm_dropout_entropy": {"xpm": {"weighting": "dropout_entropy"}},
-    "xpm_robust": {"xpm": {"weighting": "robust"}},
+    # A young noise head says much the same everywhere: at a low quantile alpha would be about 1, and never limited.
+    "xpm_robust": {"xpm": {"weighting": "robust", "eta_quantile": 0.5}},
     "xpm_label": {"xpm": {"weighting": "label"}},
     # Reliability that follows what was labelled before, so that later batches hold its running statistics too.
     "xpm_label_within_word": {"xpm": {"weighting": "label_within_word", "reliability": "standardised"}},

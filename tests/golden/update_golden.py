@@ -16,6 +16,8 @@ from golden_arms import ARMS
 from golden_run import run_arm, write_golden_corpus
 from golden_values import differences, read_golden, write_golden
 
+_LINES_SHOWN = 16  # of an arm
+
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -47,8 +49,10 @@ def main() -> int:
             changed += bool(lines)
             rounding = lines and not differences(stored[name], run)
             print(f"{name}: {_verdict(len(lines), rounding=bool(rounding))}", flush=True)
-            for line in lines:
+            for line in lines[:_LINES_SHOWN]:
                 print(f"    {line}", flush=True)
+            if len(lines) > _LINES_SHOWN:
+                print(f"    and {len(lines) - _LINES_SHOWN} more", flush=True)
     print(f"{changed} of {len(chosen)} arms changed")
     if arguments.check:
         return 1 if changed else 0
