@@ -1,7 +1,7 @@
 """The quality bench: every method, weighting and noise rate on the synthetic corpus, as the paper's tables.
 
     python -m benchmarks.quality --form short                       # under 15 minutes on 2 cores
-    python -m benchmarks.quality --form long --markdown docs/results.md
+    python -m benchmarks.quality --form long --markdown docs/results.md README.md --plots docs/images
 
 Trials run side by side, one thread each. Every trial's result is kept in the work folder: a bench that was stopped goes
 on where it was.
@@ -12,13 +12,15 @@ from __future__ import annotations
 import argparse
 import multiprocessing
 import os
+import re
+import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from dataclasses import replace
 from pathlib import Path
 
-from benchmarks.markdown import write_between_markers
+from benchmarks.markdown import MarkerMissing, write_between_markers
 from benchmarks.quality.arms import ARMS, BY_NAME, GROUPS, Arm
 from benchmarks.quality.figures import Figures
 from benchmarks.quality.form import FORMS, Form
@@ -94,6 +96,20 @@ def _say(result: TrialResult, *, number: int, total: int, since: float) -> None:
     )
 
 
+def _fill(page: Path, tables: Mapping[str, str]) -> None:
+    """Write each table that the page has a place for."""
+    wanted = re.findall(r"<!-- quality (\w+) -->", page.read_text(encoding="utf-8"))
+    if not wanted:
+        raise MarkerMissing(
+            f"{page} has no place for a table: add `<!-- quality NAME -->` and `<!-- /quality NAME -->`"
+        )
+    for name in wanted:
+        if name in tables:
+            write_between_markers(page, name=f"quality {name}", text=tables[name])
+        else:
+            print(f"{page}: no results for `quality {name}`: left as it was", file=sys.stderr)
+
+
 def main(given: Sequence[str] | None = None) -> None:
     """Run the bench and print its tables."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -105,7 +121,9 @@ def main(given: Sequence[str] | None = None) -> None:
         "--work", type=Path, help="folder of corpora, checkpoints and results; default: runs/quality-FORM"
     )
     parser.add_argument("--processes", type=int, default=os.cpu_count() or 1)
-    parser.add_argument("--markdown", type=Path, help="also write the tables into this page")
+    parser.add_argument(
+        "--markdown", type=Path, nargs="+", default=[], help="also write tables into these pages' markers"
+    )
     parser.add_argument("--plots", type=Path, help="also draw the curves into this folder")
     parser.add_argument("--no-run", action="store_true", help="only show what has been run")
     asked = parser.parse_args(given)
@@ -124,8 +142,8 @@ def main(given: Sequence[str] | None = None) -> None:
     seeds = len(form.seeds)
     for name, text in tables.items():
         print(f"\n{name}: {TITLES[name]}\n\n{text}")
-        if asked.markdown:
-            write_between_markers(asked.markdown, name=f"quality {name}", text=text)
+    for page in asked.markdown:
+        _fill(page, tables)
     if asked.plots:
         from benchmarks.quality.plots import draw_all  # only this needs a plotting library
 

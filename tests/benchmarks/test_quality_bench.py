@@ -10,6 +10,7 @@ from msgspec import structs
 from PIL import Image
 from scipy import stats
 
+from benchmarks.markdown import MarkerMissing
 from benchmarks.quality.arms import ARMS, BY_NAME, GROUPS
 from benchmarks.quality.command import chosen_arms, main, run_trials
 from benchmarks.quality.corpora import CaptionStream, late_targets
@@ -208,3 +209,18 @@ def test_what_was_run_is_shown_again_with_its_tables_in_the_page_and_its_curves_
         with Image.open(tmp_path / "plots" / name) as picture:
             assert picture.width > 400
             assert len(set(picture.convert("RGB").resize((64, 64)).get_flattened_data())) > 20
+
+
+def test_a_page_without_a_place_for_a_table_is_an_error_and_a_place_without_results_stays(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    _result("teacher", 0, base=50, target=20).write(trial_folder(tmp_path, BY_NAME["teacher"], seed=0) / "result.json")
+    shown = ["--form", "long", "--seeds", "0", "--arms", "teacher", "--no-run", "--work", str(tmp_path)]
+    page = tmp_path / "page.md"
+    page.write_text("nothing here\n")
+    with pytest.raises(MarkerMissing, match=r"page\.md has no place for a table"):
+        main([*shown, "--markdown", str(page)])
+    page.write_text("<!-- quality goals -->\nold\n<!-- /quality goals -->\n")
+    main([*shown, "--markdown", str(page)])
+    assert "old" in page.read_text()
+    assert "no results for `quality goals`" in capsys.readouterr().err
