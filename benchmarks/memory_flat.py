@@ -32,7 +32,7 @@ from benchmarks.scale.server import facts_of
 from benchmarks.stub.corpus import write_stub_corpus
 from benchmarks.stub.counting import times_trained
 from benchmarks.stub.measured_roles import MeasuredRole, MeasuredRoles, measured_roles, stub_config
-from xpm_stream.config.schema import RedisConfig
+from xpm_stream.config.queue_sections import RedisConfig
 from xpm_stream.label_queue import LabelQueue, connect, start_or_join
 from xpm_stream.monitoring.summary import describe_machine
 from xpm_stream.registry.checkpoints import CheckpointStore

@@ -19,7 +19,7 @@ from pathlib import Path
 import redis
 
 from benchmarks.figures import Figure, Goal, paired_ratios, print_figures
-from xpm_stream.config.schema import QueueConfig, RedisConfig
+from xpm_stream.config.queue_sections import QueueConfig, RedisConfig
 from xpm_stream.label_queue import (
     CommitBatch,
     Cursor,

@@ -25,7 +25,7 @@ import torch
 from benchmarks.markdown import table
 from benchmarks.synthetic_truth import Judge, KnownImage, known_images
 from xpm_stream.config import load_config
-from xpm_stream.config.schema import XpmConfig
+from xpm_stream.config.method_sections import XpmConfig
 from xpm_stream.errors import DataError
 from xpm_stream.evaluation.pseudo_labels import JudgedInstance
 from xpm_stream.evaluation.reliability import ReliabilityQuality, judge_reliability

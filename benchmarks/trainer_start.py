@@ -13,7 +13,7 @@ from typing import Any
 
 import msgspec
 
-from xpm_stream.config.schema import QueueConfig, RedisConfig
+from xpm_stream.config.queue_sections import QueueConfig, RedisConfig
 from xpm_stream.label_queue import (
     CommitBatch,
     Cursor,

@@ -17,7 +17,7 @@ from benchmarks.stub.corpus import write_stub_corpus
 from benchmarks.stub.counting import BASE_CLASSES
 from benchmarks.stub.measured_roles import MeasuredRoles, measured_roles, stub_config
 from xpm_stream.config import RunConfig
-from xpm_stream.config.schema import RedisConfig
+from xpm_stream.config.queue_sections import RedisConfig
 from xpm_stream.label_queue import LabelQueue, TrainedLedger, connect, start_or_join
 from xpm_stream.label_queue.keys import GROUP
 from xpm_stream.methods import find_method

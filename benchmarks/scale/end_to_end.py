@@ -21,7 +21,7 @@ from benchmarks.scale.server import ScriptTime, ServerFacts, every_call_logged, 
 from benchmarks.stub.corpus import write_stub_corpus
 from benchmarks.stub.counting import times_trained
 from benchmarks.stub.measured_roles import Kind, MeasuredRoles, measured_roles, stub_config
-from xpm_stream.config.schema import RedisConfig
+from xpm_stream.config.queue_sections import RedisConfig
 from xpm_stream.label_queue import QueueStats, connect, start_or_join
 from xpm_stream.registry.checkpoints import CheckpointStore
 from xpm_stream.stages.run_folder import RunFolder

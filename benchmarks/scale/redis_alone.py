@@ -22,7 +22,7 @@ import redis
 
 from benchmarks.queue_throughput import message
 from benchmarks.scale.server import ScriptTime, every_call_logged, facts_of, script_times, share_of_core
-from xpm_stream.config.schema import QueueConfig, RedisConfig
+from xpm_stream.config.queue_sections import QueueConfig, RedisConfig
 from xpm_stream.label_queue import CommitBatch, Cursor, LabelQueue, Lease, ShardRecord, connect, encode, start_or_join
 from xpm_stream.label_queue.redis_edge import RedisEdge, _script_text
 from xpm_stream.label_queue.shards import EncodedLabel

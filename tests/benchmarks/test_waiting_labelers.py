@@ -12,7 +12,7 @@ sys.path.insert(0, str(Path(__file__).parents[2]))
 
 from benchmarks.stub.corpus import write_stub_corpus
 from benchmarks.stub.measured_roles import measured_roles, stub_config
-from xpm_stream.config.schema import RedisConfig
+from xpm_stream.config.queue_sections import RedisConfig
 from xpm_stream.label_queue import LabelQueue, connect, start_or_join
 
 SAMPLES = 64

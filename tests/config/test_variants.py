@@ -9,7 +9,8 @@ import yaml
 
 from xpm_stream.config import RunConfig, load_config
 from xpm_stream.config.loading import parse_config, save_resolved
-from xpm_stream.config.schema import TeacherConfig, XpmConfig
+from xpm_stream.config.method_sections import XpmConfig
+from xpm_stream.config.network_sections import TeacherConfig
 from xpm_stream.config.variants import VARIANTS
 from xpm_stream.errors import ConfigError
 

@@ -12,7 +12,7 @@ from PIL import Image
 from pycocotools import mask as coco_mask
 from pycocotools.coco import COCO
 
-from xpm_stream.config.schema import BaseSetConfig
+from xpm_stream.config.data_sections import BaseSetConfig
 from xpm_stream.data.base_set import BaseSampler, BaseSet
 from xpm_stream.data.splits import load_split
 from xpm_stream.errors import BaseSetError

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from xpm_stream.config.schema import DataConfig
+from xpm_stream.config.data_sections import DataConfig
 from xpm_stream.data.packing import pack_coco_captions
 from xpm_stream.data.shard_urls import count_in_stats, expand_shard_urls, is_complete
 from xpm_stream.data.shard_writing import CaptionSample, write_caption_shards

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from caption_tars import pair, tar_bytes
 
-from xpm_stream.config.schema import DataConfig
+from xpm_stream.config.data_sections import DataConfig
 from xpm_stream.data.tar_reading import ShardDamage, TarSample, read_samples
 
 CONFIG = DataConfig()

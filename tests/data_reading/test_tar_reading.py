@@ -19,7 +19,7 @@ from caption_tars import pair, tar_bytes
 from fsspec.compression import compr
 
 import xpm_stream.data
-from xpm_stream.config.schema import DataConfig
+from xpm_stream.config.data_sections import DataConfig
 from xpm_stream.data.images import fetch_image
 from xpm_stream.data.tar_reading import SAMPLE_REASONS, ShardDamage, TarSample, read_samples
 from xpm_stream.errors import ShardError

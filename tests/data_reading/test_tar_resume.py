@@ -11,7 +11,7 @@ from caption_tars import pair, tar_bytes
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from xpm_stream.config.schema import DataConfig
+from xpm_stream.config.data_sections import DataConfig
 from xpm_stream.data.tar_members import TarReader
 from xpm_stream.data.tar_reading import ShardDamage, TarSample, read_samples
 from xpm_stream.data.tar_stream import TarStream

@@ -11,7 +11,7 @@ import pytest
 import redis
 from redis_servers import free_ports, installed_servers
 
-from xpm_stream.config.schema import QueueConfig, RedisConfig
+from xpm_stream.config.queue_sections import QueueConfig, RedisConfig
 from xpm_stream.errors import QueueError
 from xpm_stream.label_queue import ShardRecord, connect
 from xpm_stream.records import ShardId

@@ -10,7 +10,8 @@ from pathlib import Path
 import pytest
 
 from xpm_stream.config import RunConfig, save_resolved
-from xpm_stream.config.schema import ModelConfig, RedisConfig
+from xpm_stream.config.network_sections import ModelConfig
+from xpm_stream.config.queue_sections import RedisConfig
 from xpm_stream.crash_points import CRASH_POINTS
 from xpm_stream.methods import find_method
 from xpm_stream.stages.network_files import checkpoint_config, network_files

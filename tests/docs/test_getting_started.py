@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from xpm_stream.config import load_config
-from xpm_stream.config.schema import RedisConfig
+from xpm_stream.config.queue_sections import RedisConfig
 from xpm_stream.label_queue import start_or_join
 
 PAGE = (Path(__file__).parents[2] / "docs" / "getting_started.md").read_text(encoding="utf-8")

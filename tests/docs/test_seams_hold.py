@@ -7,7 +7,8 @@ import io
 import pytest
 from PIL import Image
 
-from xpm_stream.config.schema import DataConfig, ModelConfig
+from xpm_stream.config.data_sections import DataConfig
+from xpm_stream.config.network_sections import ModelConfig
 from xpm_stream.engines import ENGINES, build_engine
 from xpm_stream.engines.base import DetectionEngine
 from xpm_stream.label_queue import RelabelWork

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from xpm_stream.config.schema import ModelConfig
+from xpm_stream.config.network_sections import ModelConfig
 from xpm_stream.engines.base import Features, ImageBatch
 from xpm_stream.engines.torchvision_rcnn import TorchvisionRcnn
 

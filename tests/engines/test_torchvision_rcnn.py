@@ -9,7 +9,7 @@ import torch
 from safetensors.torch import save_file
 from torchvision.models import resnet18
 
-from xpm_stream.config.schema import ModelConfig
+from xpm_stream.config.network_sections import ModelConfig
 from xpm_stream.engines.base import DetectionLimits, GroundTruth, ImageBatch
 from xpm_stream.engines.torchvision_rcnn import TorchvisionRcnn
 from xpm_stream.errors import ConfigError

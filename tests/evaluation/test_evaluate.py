@@ -3,7 +3,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from xpm_stream.config.schema import EvaluationConfig
+from xpm_stream.config.role_sections import EvaluationConfig
 from xpm_stream.errors import DataError
 from xpm_stream.evaluation.detector import DetectionResult
 from xpm_stream.evaluation.evaluate import evaluate_model

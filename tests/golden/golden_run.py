@@ -12,7 +12,7 @@ from golden_arms import PRETRAINING_ARMS, arm_config
 from torch import Tensor
 
 from xpm_stream.config import RunConfig
-from xpm_stream.config.schema import SyntheticCorpusConfig
+from xpm_stream.config.data_sections import SyntheticCorpusConfig
 from xpm_stream.data.base_set import BaseSet
 from xpm_stream.data.splits import load_split
 from xpm_stream.data.synthetic import CorpusPaths, write_corpus

@@ -12,8 +12,8 @@ from processes import Run
 from small_runs import SMALL, SYNTHETIC, MakeRun
 from stub_runs import MakeStubRun, StubRun, make_stub_run
 
+from xpm_stream.config.data_sections import SyntheticCorpusConfig
 from xpm_stream.config.loading import parse_config
-from xpm_stream.config.schema import SyntheticCorpusConfig
 from xpm_stream.data.synthetic import CorpusPaths, write_corpus
 from xpm_stream.label_queue import LabelQueue, connect, start_or_join
 from xpm_stream.methods import find_method

@@ -6,7 +6,7 @@ import pytest
 from queue_examples import opened
 from redis_servers import installed_servers, missing_servers
 
-from xpm_stream.config.schema import RedisConfig
+from xpm_stream.config.queue_sections import RedisConfig
 from xpm_stream.label_queue import EmbeddedServer, LabelQueue, start_or_join
 
 SERVERS = installed_servers()

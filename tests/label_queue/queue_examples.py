@@ -3,7 +3,7 @@
 import msgspec
 import redis
 
-from xpm_stream.config.schema import QueueConfig, RedisConfig
+from xpm_stream.config.queue_sections import QueueConfig, RedisConfig
 from xpm_stream.label_queue import CommitBatch, Cursor, LabelQueue, Lease, ShardRecord
 from xpm_stream.label_queue.connection import open_url
 from xpm_stream.label_queue.shards import ShardRow

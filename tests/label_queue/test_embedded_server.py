@@ -13,7 +13,7 @@ from redis.backoff import NoBackoff
 from redis.retry import Retry
 from redis_servers import installed_servers
 
-from xpm_stream.config.schema import QueueConfig, RedisConfig
+from xpm_stream.config.queue_sections import QueueConfig, RedisConfig
 from xpm_stream.errors import QueueRefused, QueueUnavailable
 from xpm_stream.label_queue import connect, start_or_join
 from xpm_stream.label_queue.embedded import find_redis_server
@@ -23,7 +23,7 @@ SERVERS = installed_servers()
 OTHER_PROCESS = """
 import sys, redis
 from pathlib import Path
-from xpm_stream.config.schema import RedisConfig
+from xpm_stream.config.queue_sections import RedisConfig
 from xpm_stream.label_queue import start_or_join
 server = start_or_join(RedisConfig(), run_folder=Path(sys.argv[1]))
 client = redis.Redis.from_url(server.url)

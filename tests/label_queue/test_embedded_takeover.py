@@ -15,7 +15,7 @@ import pytest
 from queue_examples import shard
 from redis_servers import until
 
-from xpm_stream.config.schema import QueueConfig, RedisConfig
+from xpm_stream.config.queue_sections import QueueConfig, RedisConfig
 from xpm_stream.errors import QueueUnavailable
 from xpm_stream.label_queue import LabelQueue, connect
 from xpm_stream.label_queue.embedded import find_redis_server
@@ -24,7 +24,7 @@ from xpm_stream.label_queue.embedded import find_redis_server
 OTHER_PROCESS = """
 import sys
 from pathlib import Path
-from xpm_stream.config.schema import QueueConfig, RedisConfig
+from xpm_stream.config.queue_sections import QueueConfig, RedisConfig
 from xpm_stream.label_queue import connect
 with connect(RedisConfig(), QueueConfig(), run_folder=Path(sys.argv[1])) as queue:
     print(int(queue.server.owned), flush=True)

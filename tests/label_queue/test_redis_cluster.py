@@ -8,7 +8,7 @@ from queue_examples import all_labels, expire_lease, fill, label, opened, shard
 from redis_cluster import RedisCluster
 from redis_servers import until
 
-from xpm_stream.config.schema import QueueConfig, RedisConfig
+from xpm_stream.config.queue_sections import QueueConfig, RedisConfig
 from xpm_stream.errors import LeaseLost
 from xpm_stream.label_queue import CommitBatch, Cursor, Reject, TrainedLedger
 from xpm_stream.label_queue.connection import open_url

@@ -10,7 +10,7 @@ import redis
 from queue_examples import all_labels, fill, label, opened, shard
 from redis_servers import RedisServer, until
 
-from xpm_stream.config.schema import QueueConfig, RedisConfig
+from xpm_stream.config.queue_sections import QueueConfig, RedisConfig
 from xpm_stream.errors import ConfigError, QueueRefused, QueueUnavailable
 from xpm_stream.label_queue import CommitBatch, Cursor, Reject, TrainedLedger, start_or_join
 from xpm_stream.label_queue.connection import open_url

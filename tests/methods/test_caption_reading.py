@@ -8,7 +8,7 @@ import torch
 
 from xpm_stream.config import RunConfig
 from xpm_stream.config.loading import parse_config
-from xpm_stream.config.schema import PretrainingConfig
+from xpm_stream.config.network_sections import PretrainingConfig
 from xpm_stream.errors import ConfigError
 from xpm_stream.learning.grounding import Alone, equal_pairs
 from xpm_stream.methods.base import CaptionImage

@@ -18,7 +18,7 @@ from huggingface_hub import constants
 from safetensors.numpy import load_file, save_file
 from tokenizers import Tokenizer
 
-from xpm_stream.config.schema import TextConfig
+from xpm_stream.config.data_sections import TextConfig
 from xpm_stream.errors import TextError
 from xpm_stream.networks.embedding_cache import EmbeddingCache
 from xpm_stream.networks.encoder_files import locate_encoder

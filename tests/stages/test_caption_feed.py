@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from xpm_stream.config.schema import DataConfig
+from xpm_stream.config.data_sections import DataConfig
 from xpm_stream.errors import ConfigError, DataError, XpmStreamError
 from xpm_stream.methods.base import CaptionImage
 from xpm_stream.monitoring.metrics import Metrics

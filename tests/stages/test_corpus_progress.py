@@ -6,7 +6,8 @@ from typing import Any
 
 import pytest
 
-from xpm_stream.config.schema import DataConfig, QueueConfig
+from xpm_stream.config.data_sections import DataConfig
+from xpm_stream.config.queue_sections import QueueConfig
 from xpm_stream.label_queue import QueueStats
 from xpm_stream.stages.run_end import corpus_finished, only_acknowledging_helps
 

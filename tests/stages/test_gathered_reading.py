@@ -8,7 +8,7 @@ import pytest
 import torch
 from rank_processes import run_ranks
 
-from xpm_stream.config.schema import PretrainingConfig
+from xpm_stream.config.network_sections import PretrainingConfig
 from xpm_stream.learning.grounding import equal_pairs
 from xpm_stream.methods.caption_reading import TokenBatch, read_captions
 from xpm_stream.networks.multimodal_transformer import MultimodalTransformer

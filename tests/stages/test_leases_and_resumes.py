@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from hostile_roles import SAMPLES, HostileRun, hostile_run, process_state, until
 
-from xpm_stream.config.schema import DataConfig
+from xpm_stream.config.data_sections import DataConfig
 from xpm_stream.data.tar_reading import TarSample, read_samples
 from xpm_stream.label_queue import LabelQueue
 

@@ -11,8 +11,8 @@ from typer.testing import CliRunner
 
 from xpm_stream.cli.main import app
 from xpm_stream.config import RunConfig
+from xpm_stream.config.data_sections import SyntheticCorpusConfig
 from xpm_stream.config.loading import parse_config
-from xpm_stream.config.schema import SyntheticCorpusConfig
 from xpm_stream.data.synthetic import CorpusPaths, write_corpus
 from xpm_stream.errors import ConfigError, ShardError, TrainingError
 from xpm_stream.registry.promotion_log import PromotionLog

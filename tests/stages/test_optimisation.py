@@ -9,7 +9,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from xpm_stream.config.schema import OptimiserConfig
+from xpm_stream.config.role_sections import OptimiserConfig
 from xpm_stream.errors import CheckpointError, ConfigError, TrainingError
 from xpm_stream.stages.optimisation import Optimisation, learning_rate_factor
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from xpm_stream.config.schema import QueueConfig
+from xpm_stream.config.queue_sections import QueueConfig
 from xpm_stream.stages.patience import waits_s
 
 

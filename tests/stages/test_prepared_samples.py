@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from xpm_stream.config.schema import DataConfig
+from xpm_stream.config.data_sections import DataConfig
 from xpm_stream.data.images import fetch_image
 from xpm_stream.data.shard_urls import look_at_shard
 from xpm_stream.errors import DataError, SampleError, ShardError

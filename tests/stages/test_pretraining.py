@@ -13,8 +13,9 @@ import safetensors.torch
 import torch
 
 from xpm_stream.config import RunConfig
+from xpm_stream.config.data_sections import SyntheticCorpusConfig
 from xpm_stream.config.loading import parse_config
-from xpm_stream.config.schema import PretrainingConfig, SyntheticCorpusConfig
+from xpm_stream.config.network_sections import PretrainingConfig
 from xpm_stream.data.synthetic import CorpusPaths, write_corpus
 from xpm_stream.errors import CheckpointError, ConfigError, TrainingError
 from xpm_stream.learning.grounding import Matching

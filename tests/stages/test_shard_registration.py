@@ -10,7 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from xpm_stream.config.schema import DataConfig, QueueConfig, RedisConfig
+from xpm_stream.config.data_sections import DataConfig
+from xpm_stream.config.queue_sections import QueueConfig, RedisConfig
 from xpm_stream.data.shard_urls import ShardFile
 from xpm_stream.errors import ShardError
 from xpm_stream.label_queue import LabelQueue, connect

@@ -11,7 +11,7 @@ import pytest
 from PIL import Image
 from pycocotools.coco import COCO
 
-from xpm_stream.config.schema import BaseSetConfig, DataConfig
+from xpm_stream.config.data_sections import BaseSetConfig, DataConfig
 from xpm_stream.data.base_set import BaseSet
 from xpm_stream.data.shard_urls import expand_shard_urls
 from xpm_stream.data.splits import load_split

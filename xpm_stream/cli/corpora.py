@@ -29,7 +29,7 @@ def synth(
     """Draw the synthetic corpus: a base set and a held-out set in COCO format, and caption shards."""
     import yaml
 
-    from xpm_stream.config.schema import SyntheticCorpusConfig
+    from xpm_stream.config.data_sections import SyntheticCorpusConfig
     from xpm_stream.data.synthetic import write_corpus
     from xpm_stream.errors import ConfigError
     from xpm_stream.stages.preparation import synthetic_config

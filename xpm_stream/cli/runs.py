@@ -85,7 +85,7 @@ def evaluate(
 ) -> None:
     """Judge a checkpoint on annotated images: AP50 of boxes and masks, base and target, constrained and generalized."""
     from xpm_stream.cli.score_table import print_scores
-    from xpm_stream.config.schema import BaseSetConfig
+    from xpm_stream.config.data_sections import BaseSetConfig
     from xpm_stream.errors import ConfigError
     from xpm_stream.stages.evaluating import evaluate_checkpoint
 

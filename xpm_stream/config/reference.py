@@ -11,7 +11,8 @@ from annotated_types import Ge, Gt, Le, Lt
 from pydantic.fields import FieldInfo
 from pydantic_core import PydanticUndefined
 
-from xpm_stream.config.schema import RunConfig, Section
+from xpm_stream.config.schema import RunConfig
+from xpm_stream.config.sections import Section
 
 _HEAD: Final = """\
 # Configuration

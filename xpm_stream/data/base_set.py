@@ -11,7 +11,7 @@ import msgspec
 import numpy as np
 import numpy.typing as npt
 
-from xpm_stream.config.schema import BaseSetConfig, DataConfig
+from xpm_stream.config.data_sections import BaseSetConfig, DataConfig
 from xpm_stream.data.coco_json import CocoImage, CocoInstance, CocoInstances, check_segmentation, read_instances
 from xpm_stream.data.images import decode_image
 from xpm_stream.data.splits import check_classes

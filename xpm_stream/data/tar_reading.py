@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Final
 
-from xpm_stream.config.schema import DataConfig
+from xpm_stream.config.data_sections import DataConfig
 from xpm_stream.data.captions import parse_captions
 from xpm_stream.data.shard_writing import IMAGE_EXTENSIONS
 from xpm_stream.data.tar_members import TarMember, TarReader

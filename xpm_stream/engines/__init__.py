@@ -6,7 +6,7 @@ import importlib
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from xpm_stream.config.schema import ModelConfig
+    from xpm_stream.config.network_sections import ModelConfig
     from xpm_stream.engines.base import DetectionEngine
 
 # `model.engine` of the configuration names one; its choices are in the schema.

@@ -13,7 +13,7 @@ from torchvision.models.detection.image_list import ImageList
 from torchvision.models.detection.rpn import RegionProposalNetwork, RPNHead
 from torchvision.ops import clip_boxes_to_image
 
-from xpm_stream.config.schema import ModelConfig
+from xpm_stream.config.network_sections import ModelConfig
 from xpm_stream.engines.base import (
     BackgroundLogits,
     ClassificationLoss,

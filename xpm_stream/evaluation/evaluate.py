@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
 
-from xpm_stream.config.schema import EvaluationConfig
+from xpm_stream.config.role_sections import EvaluationConfig
 from xpm_stream.errors import DataError
 from xpm_stream.evaluation.detector import (
     BoxProposer,

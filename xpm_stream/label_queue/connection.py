@@ -12,7 +12,7 @@ import redis
 import redis.backoff
 import redis.retry
 
-from xpm_stream.config.schema import QueueConfig, RedisConfig
+from xpm_stream.config.queue_sections import QueueConfig, RedisConfig
 from xpm_stream.errors import QueueRefused
 from xpm_stream.label_queue.embedded import start_or_join
 from xpm_stream.label_queue.labelqueue import LabelQueue

@@ -24,7 +24,7 @@ import redis.backoff
 import redis.exceptions
 import redis.retry
 
-from xpm_stream.config.schema import RedisConfig
+from xpm_stream.config.queue_sections import RedisConfig
 from xpm_stream.errors import QueueRefused, QueueUnavailable
 
 _LONGEST_SOCKET_PATH: Final = 107  # bytes; sockaddr_un holds 108 with the final zero

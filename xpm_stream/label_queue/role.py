@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 
-from xpm_stream.config.schema import QueueConfig
+from xpm_stream.config.queue_sections import QueueConfig
 from xpm_stream.label_queue.keys import Keys
 from xpm_stream.label_queue.redis_edge import RedisEdge
 

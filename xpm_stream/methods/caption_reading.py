@@ -12,7 +12,7 @@ from torch.nn import functional
 from torch.nn.utils.rnn import pad_sequence
 
 from xpm_stream.config import RunConfig
-from xpm_stream.config.schema import PretrainingConfig
+from xpm_stream.config.network_sections import PretrainingConfig
 from xpm_stream.errors import ConfigError
 from xpm_stream.learning.grounding import Company, Matching
 from xpm_stream.learning.losses import require_finite

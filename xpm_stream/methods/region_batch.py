@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from xpm_stream.config.schema import ModelConfig
+from xpm_stream.config.network_sections import ModelConfig
 from xpm_stream.data.base_set import BaseImage
 from xpm_stream.engines.base import GroundTruth, ImageBatch
 from xpm_stream.errors import MessageError

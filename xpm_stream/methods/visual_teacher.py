@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 
 from xpm_stream.config import RunConfig
-from xpm_stream.config.schema import VisualTeacherConfig
+from xpm_stream.config.method_sections import VisualTeacherConfig
 from xpm_stream.data.base_set import BaseImage
 from xpm_stream.engines.base import Features
 from xpm_stream.learning.detection_selection import select_detections

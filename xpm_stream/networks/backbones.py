@@ -11,7 +11,7 @@ from torch.nn import functional
 from torchvision.models.detection.backbone_utils import resnet_fpn_backbone
 from torchvision.ops import FrozenBatchNorm2d
 
-from xpm_stream.config.schema import ModelConfig
+from xpm_stream.config.network_sections import ModelConfig
 
 SIZE_DIVISOR = 32  # deepest stride: padded sizes are multiples of it
 

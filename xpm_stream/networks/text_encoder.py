@@ -14,7 +14,7 @@ import torch
 from safetensors import safe_open
 from torch import Tensor
 
-from xpm_stream.config.schema import TextConfig
+from xpm_stream.config.data_sections import TextConfig
 from xpm_stream.errors import TextError
 from xpm_stream.networks.embedding_cache import EmbeddingCache
 from xpm_stream.networks.encoder_files import EncoderFiles, hidden_size, locate_encoder

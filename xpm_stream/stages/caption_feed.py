@@ -8,7 +8,7 @@ from typing import Any, Final
 import msgspec
 import numpy as np
 
-from xpm_stream.config.schema import DataConfig
+from xpm_stream.config.data_sections import DataConfig
 from xpm_stream.data.shard_urls import expand_shard_urls
 from xpm_stream.errors import ConfigError, DataError, SampleError, ShardError, XpmStreamError
 from xpm_stream.label_queue import Cursor, ShardRecord

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from xpm_stream.config.schema import DataConfig
+from xpm_stream.config.data_sections import DataConfig
 from xpm_stream.data.shard_urls import ShardFile, expand_shard_urls, look_at_shard
 from xpm_stream.errors import ShardError
 from xpm_stream.label_queue import LabelQueue, ShardRecord

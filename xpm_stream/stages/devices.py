@@ -7,7 +7,7 @@ import os
 import numpy as np
 import torch
 
-from xpm_stream.config.schema import Precision
+from xpm_stream.config.sections import Precision
 from xpm_stream.errors import ConfigError
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import msgspec
 
 from xpm_stream.config import RunConfig
-from xpm_stream.config.schema import BaseSetConfig
+from xpm_stream.config.data_sections import BaseSetConfig
 from xpm_stream.data.base_set import BaseSet
 from xpm_stream.data.splits import load_split
 from xpm_stream.evaluation.evaluate import evaluate_model

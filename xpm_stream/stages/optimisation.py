@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from torch.optim.lr_scheduler import LambdaLR
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
-from xpm_stream.config.schema import OptimiserConfig
+from xpm_stream.config.role_sections import OptimiserConfig
 from xpm_stream.errors import CheckpointError, ConfigError, TrainingError
 from xpm_stream.stages.ranks import Ranks
 

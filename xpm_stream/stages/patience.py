@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from xpm_stream.config.schema import QueueConfig
+from xpm_stream.config.queue_sections import QueueConfig
 
 _GROWTH: Final = 10.0  # a short hiccup is over at the first repeat; most of the time is left to the last
 

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from pydantic import ValidationError
 
 from xpm_stream.config import RunConfig
-from xpm_stream.config.schema import BaseSetConfig, DataConfig, SplitConfig, SyntheticCorpusConfig
+from xpm_stream.config.data_sections import BaseSetConfig, DataConfig, SplitConfig, SyntheticCorpusConfig
 from xpm_stream.data.packing import pack_coco_captions
 from xpm_stream.data.synthetic import PRESETS, CorpusPaths, SyntheticConfig, write_corpus
 from xpm_stream.errors import ConfigError

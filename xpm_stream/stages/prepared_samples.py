@@ -10,7 +10,7 @@ from typing import Final, Literal
 import numpy as np
 import numpy.typing as npt
 
-from xpm_stream.config.schema import DataConfig
+from xpm_stream.config.data_sections import DataConfig
 from xpm_stream.data.images import ImageFetcher, decode_image
 from xpm_stream.data.shard_urls import look_at_shard
 from xpm_stream.data.tar_reading import ShardDamage, TarSample, read_samples, sample_offsets

@@ -13,7 +13,7 @@ import numpy as np
 from torch import nn
 
 from xpm_stream.config import RunConfig
-from xpm_stream.config.schema import PretrainingConfig
+from xpm_stream.config.network_sections import PretrainingConfig
 from xpm_stream.data.splits import load_split
 from xpm_stream.errors import CheckpointError, ConfigError, TrainingError, XpmStreamError
 from xpm_stream.learning.grounding import Matching

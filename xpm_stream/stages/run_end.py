@@ -7,7 +7,8 @@ import time
 from concurrent.futures import Future
 from typing import Final
 
-from xpm_stream.config.schema import DataConfig, QueueConfig
+from xpm_stream.config.data_sections import DataConfig
+from xpm_stream.config.queue_sections import QueueConfig
 from xpm_stream.data.shard_urls import ShardFile, expand_shard_urls
 from xpm_stream.errors import RegistryError, ShardError
 from xpm_stream.label_queue import CorpusProgress, LabelQueue, QueueStats

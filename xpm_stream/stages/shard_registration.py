@@ -11,7 +11,7 @@ from typing import Final, Self
 import structlog
 
 from xpm_stream.config import RunConfig
-from xpm_stream.config.schema import DataConfig
+from xpm_stream.config.data_sections import DataConfig
 from xpm_stream.data.shard_urls import ShardFile, count_in_stats, expand_shard_urls, is_complete
 from xpm_stream.errors import QueueError, ShardError
 from xpm_stream.label_queue import LabelQueue, ShardRecord, connect

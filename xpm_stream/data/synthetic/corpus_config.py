@@ -6,7 +6,7 @@ from typing import Annotated, Final, Literal, Self
 
 from pydantic import Field, model_validator
 
-from xpm_stream.config.schema import Fraction, NonNegative, Positive, Section
+from xpm_stream.config.sections import Fraction, NonNegative, Positive, Section
 from xpm_stream.errors import ConfigError
 
 CountRange = tuple[NonNegative, NonNegative]
