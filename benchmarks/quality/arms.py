@@ -54,6 +54,13 @@ ARMS: Final[tuple[Arm, ...]] = (
     Arm(name="paper", label="XPM, `xpm.variant: paper`", group="core", start="teacher", sets=_PAPER),
     # Parts.
     Arm(
+        name="background",
+        label="the default, background in L_X",
+        group="parts",
+        start="teacher",
+        sets=("xpm.background_in_cross_modal=true",),
+    ),
+    Arm(
         name="exclusive",
         label="L_X + L_M, exclusive assignment",
         group="parts",

@@ -29,7 +29,17 @@ _METHODS: Final = (
     "one-teacher",
     "promoted",
 )
-_PARTS: Final = ("teacher", "no-captions", "base-nouns", "only-lx", "argmax", "exclusive", "weighting-none", "student")
+_PARTS: Final = (
+    "teacher",
+    "no-captions",
+    "base-nouns",
+    "only-lx",
+    "argmax",
+    "exclusive",
+    "weighting-none",
+    "student",
+    "background",
+)
 _PART_LABELS: Final = {
     "weighting-none": "the same, boxes voted",
     "student": "the same, noise in L_M (Eq. 6): the default",

@@ -48,7 +48,7 @@ class XpmConfig(Section):
     )
     limit_alpha: bool = Field(True, description="`robust`: alpha is at most 1")
     background_in_cross_modal: bool = Field(
-        True, description="whether L_X's softmax includes the background (the paper's does not)"
+        False, description="whether L_X's softmax includes the background (Eq. 3's does not, the released code's does)"
     )
     pseudo_regions: Literal["boxes", "proposals"] = Field(
         "boxes", description="the student learns at b_o, or also at its own proposals that overlap b_o by IoU >= 0.5"
