@@ -8,15 +8,13 @@ from typing import Final, cast
 from benchmarks.quality.results import LabelQuality, Snapshot
 from benchmarks.synthetic_truth import Judge, KnownImage
 from xpm_stream.config import RunConfig
-from xpm_stream.data.base_set import BaseSet
 from xpm_stream.data.splits import load_split
-from xpm_stream.evaluation.evaluate import evaluate_model
 from xpm_stream.evaluation.pseudo_labels import JudgedInstance
 from xpm_stream.evaluation.reliability import roc_auc
-from xpm_stream.evaluation.truth import GroundTruth
 from xpm_stream.methods.base import InstanceMethod, Method
 from xpm_stream.records import Annotation, InstanceAnnotation
 from xpm_stream.stages.devices import choose_device
+from xpm_stream.stages.evaluating import judge_model
 from xpm_stream.stages.loaded_model import LoadedModel
 
 GROUPS: Final = ("base", "target", "other", "all")
@@ -27,24 +25,14 @@ def judge_network(method: Method, *, config: RunConfig, step: int) -> Snapshot:
     assert isinstance(method, InstanceMethod)
     assert config.data.val is not None
     model = LoadedModel("trial", config, method, choose_device("cpu", threads=1))
-    split = load_split(config.data.split.file)
-    truth = GroundTruth.from_file(config.data.val.annotations)
-    images = BaseSet.load(config.data.val, class_names=truth.known_classes(split.all))
-    index_of = {image.id: index for index, image in enumerate(images.images)}
-    report = evaluate_model(
-        model,
-        truth=truth,
-        read_image=lambda image_id: images[index_of[image_id]].pixels,
-        base=split.base,
-        target=split.target,
-        config=config.evaluation,
-    )
+    report = judge_model(model, annotations=config.data.val, split_file=config.data.split.file)
+    targets = load_split(config.data.split.file).target
     ap = {name: scores.mask.ap50 for name, scores in report.generalized.by_class.items()}
     return Snapshot(
         step=step,
         scores=report.model_scores(checkpoint="trial", step=step),
         by_class={name: None if value is None else 100 * value for name, value in ap.items()},
-        targets=truth.known_classes(split.target),
+        targets=[name for name in targets if name in ap],
     )
 
 

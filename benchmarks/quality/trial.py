@@ -100,7 +100,6 @@ class _Streaming:
         self._form = form
         self._steps = round(form.round_steps * arm.rounds)
         trainer = config.trainer.model_copy(update={"schedule_steps": self._steps})
-        # Rebuilt rather than changed: what a run resolves from its configuration depends on its variant.
         self._config = config.model_copy(update={"trainer": trainer})
         seed_torch(config.seed, epoch=1)
         start = CheckpointStore(str(trial_folder(work, BY_NAME[arm.start], seed=config.seed))).read(CHECKPOINT)
