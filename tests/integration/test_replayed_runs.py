@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import json
+import socket
+from multiprocessing.context import ForkServerProcess
 from typing import Any
 
 import numpy as np
@@ -36,7 +39,7 @@ def _reservoir(run: StubRun) -> ReservoirState:
     return state
 
 
-def _check_extra(run: StubRun) -> None:
+def _check_extra(run: StubRun, *, dealt: bool = False) -> None:
     """Each usable sample once and besides as often as the tally says; the audit is that of a run without replay."""
     training, ledger = last_training_state(run.config)
     counts = times_trained(_last_files(run))
@@ -48,16 +51,19 @@ def _check_extra(run: StubRun) -> None:
     check_finished(account_of(run.config), samples=run.samples)
     assert account_of(run.config).counts().replayed == training.samples_replayed
     state = _reservoir(run)
-    assert state.added == len(run.usable), "each sample enters when it is booked, and only then"
+    # Dealt out to another number of ranks, it counts on from one of theirs.
+    assert dealt or state.added == len(run.usable), "each sample enters when it is booked, and only then"
     assert all(kept.sample in ledger for kept in state.samples)
     replayed_often = [int(count) for count in counts if count > 1]
     assert len(replayed_often) >= len(state.words)
 
 
 def test_what_is_replayed_is_extra_and_counted(stub_run: MakeStubRun) -> None:
-    run = stub_run(**SETTINGS)
+    run = stub_run(method="NotesWords", **SETTINGS)
     run.finish(run.start_all())
     _check_extra(run)
+    noted = json.loads(_last_files(run)["vocabulary.json"])["noted"]
+    assert noted == len(run.usable), "words of replayed samples are noted once, when they were new"
 
 
 def test_with_replay_off_a_checkpoint_has_no_reservoir(stub_run: MakeStubRun) -> None:
@@ -110,3 +116,43 @@ def test_replay_can_be_switched_on_and_off_at_a_resume_and_says_so(stub_run: Mak
     for role in roles.values():
         role.terminate()
         role.join(30)
+
+
+def _start_ranks(run: StubRun, size: int) -> list[ForkServerProcess]:
+    """As a launcher of several ranks starts them."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    shared = {"WORLD_SIZE": str(size), "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)}
+    plain, ranks = run.environment, []
+    for number in range(size):
+        run.environment = {**plain, **shared, "RANK": str(number), "LOCAL_RANK": str(number)}
+        ranks.append(run.start("train"))
+    run.environment = plain
+    return ranks
+
+
+def test_two_ranks_leave_both_reservoirs_to_the_one_that_goes_on(stub_run: MakeStubRun) -> None:
+    settings = {**SETTINGS, "trainer": {**SETTINGS["trainer"], "steps": 8, "batch_captions": 8}}
+    run = stub_run(**settings)
+    roles = {"promote": run.start("promote"), "label": run.start("label")}
+    for rank in _start_ranks(run, 2):
+        rank.join(90)
+        assert rank.exitcode == 0, run.said()
+    training, ledger = last_training_state(run.config)
+    states = read_reservoirs(_last_files(run), name="last")
+    assert [bool(state.samples) for state in states] == [True, True]
+    assert sum(state.added for state in states) == len(ledger)
+    counts = times_trained(_last_files(run))
+    assert training.samples_replayed > 0
+    assert counts.sum() == len(ledger) + training.samples_replayed, "what both ranks replayed is counted"
+
+    run.config = run.config.model_copy(update={"trainer": run.config.trainer.model_copy(update={"steps": 0})})
+    roles["train"] = run.start("train")
+    run.finish(roles)
+    held = {kept.sample for state in states for kept in state.samples}
+    started = run.log("train", "replay")[-1]
+    # Two reservoirs of six a word make one of six a word.
+    assert 0 < started["samples"] <= len(held)
+    assert started["words"] == len({word for state in states for word in state.words})
+    _check_extra(run, dealt=True)
