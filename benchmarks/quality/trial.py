@@ -24,7 +24,8 @@ from benchmarks.quality.judging import LabelJudge, judge_network
 from benchmarks.quality.results import LabelQuality, Snapshot, TrialResult
 from xpm_stream.config import RunConfig, save_resolved
 from xpm_stream.data.synthetic import CorpusPaths
-from xpm_stream.learning.reservoir import ReplaySample, Reservoir
+from xpm_stream.learning.reservoir import Reservoir
+from xpm_stream.learning.reservoir_state import ReplaySample
 from xpm_stream.methods import find_method
 from xpm_stream.methods.base import CaptionImage, LabelledImage, Method
 from xpm_stream.records import Annotation, ImageInline, SampleId

@@ -13,7 +13,7 @@ from processes import check_finished
 from stub_runs import MakeStubRun, StubRun
 
 from benchmarks.stub.counting import times_trained
-from xpm_stream.learning.reservoir import ReservoirState
+from xpm_stream.learning.reservoir_state import ReservoirState
 from xpm_stream.registry.checkpoints import CheckpointStore
 from xpm_stream.stages.replay_file import REPLAY, read_reservoirs
 from xpm_stream.stages.run_account import account_of, last_training_state

@@ -12,7 +12,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import stats
 
-from xpm_stream.learning.reservoir import ReplaySample, Reservoir, ReservoirLimits, ReservoirState, deal
+from xpm_stream.learning.reservoir import Reservoir
+from xpm_stream.learning.reservoir_state import ReplaySample, ReservoirLimits, ReservoirState, deal
 from xpm_stream.records import (
     ImageInline,
     ImageReference,
@@ -48,9 +49,9 @@ def _check_whole(reservoir: Reservoir) -> None:
     state = reservoir.state()
     assert len(state.samples) == len(reservoir) <= state.limits.capacity
     assert reservoir.inline_bytes == sum(kept.inline_bytes for kept in state.samples) <= state.limits.inline_bytes
-    assert 1 <= state.quota <= state.limits.per_word
     for word, known in state.words.items():
-        assert 1 <= len(known.places) == len(set(known.places)) <= min(state.quota, known.seen)
+        assert 1 <= len(known.places) == len(set(known.places)) <= min(known.quota, known.seen)
+        assert 1 <= known.quota <= state.limits.per_word
         assert all(word in state.samples[place].words for place in known.places)
     listed = {place for known in state.words.values() for place in known.places}
     assert listed == set(range(len(state.samples))), "a sample that no word lists is never drawn"
@@ -116,7 +117,7 @@ def _uniform(counts: Counter[int], *, over: int) -> float:
     ("limits", "words"),
     [
         (ReservoirLimits(per_word=5, capacity=100, inline_bytes=0), ["dog"]),
-        # The bound on all presses, and the quota falls while samples come.
+        # The bound on all presses, and the word's quota falls while samples come.
         (ReservoirLimits(per_word=9, capacity=5, inline_bytes=0), ["dog"]),
         # Kept once, however many words list it.
         (ReservoirLimits(per_word=5, capacity=100, inline_bytes=0), ["dog", "cat"]),
@@ -205,3 +206,27 @@ def test_what_was_seen_of_a_word_is_divided_among_ranks() -> None:
     assert [one.words["dog"].seen for one in deal([state], ranks=4)] == [250] * 4
     (alone,) = deal(deal([state], ranks=4), ranks=1)
     assert alone.words["dog"].seen == 1000
+
+
+def test_where_the_bound_presses_the_words_that_have_most_give_first() -> None:
+    limits = ReservoirLimits(per_word=24, capacity=30, inline_bytes=0)
+    often = [_sample(number, ["dog"]) for number in range(100)]
+    others = [_sample(100 + number, [f"word{number}"]) for number in range(20)]
+    reservoir = _filled([*often, *others], limits)
+    lengths = {word: len(known.places) for word, known in reservoir.state().words.items()}
+    assert len(reservoir) == 30, "the room is used"
+    assert lengths == {"dog": 10, **{f"word{number}": 1 for number in range(20)}}
+
+
+def test_a_sample_too_large_for_the_room_of_all_does_not_empty_it() -> None:
+    limits = ReservoirLimits(per_word=24, capacity=30, inline_bytes=100)
+    small = [_sample(number, inline=10) for number in range(10)]
+    reservoir = _filled([*small, _sample(10, inline=101)], limits)
+    assert _ordinals(reservoir) == list(range(10))
+
+
+def test_with_more_words_than_room_the_room_is_used_and_later_words_still_come_in() -> None:
+    limits = ReservoirLimits(per_word=24, capacity=30, inline_bytes=0)
+    state = _filled([_sample(number, [f"word{number}"]) for number in range(200)], limits).state()
+    assert len(state.samples) == len(state.words) == 30
+    assert max(kept.sample.ordinal for kept in state.samples) > 150

@@ -12,7 +12,8 @@ from typing import Any
 import torch
 
 from xpm_stream.errors import XpmStreamError
-from xpm_stream.learning.reservoir import ReplaySample, Reservoir, ReservoirLimits
+from xpm_stream.learning.reservoir import Reservoir
+from xpm_stream.learning.reservoir_state import ReplaySample, ReservoirLimits
 from xpm_stream.records import ImageReference, SampleId, ShardId
 from xpm_stream.stages.ranks import Ranks, joined_ranks
 from xpm_stream.stages.replay_file import REPLAY, gather_reservoirs, restore_reservoir

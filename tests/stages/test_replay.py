@@ -17,7 +17,7 @@ from structlog.testing import capture_logs
 from benchmarks.stub import corpus, counting
 from xpm_stream.config.loading import parse_config
 from xpm_stream.errors import CheckpointError, ConfigError, RegistryError
-from xpm_stream.learning.reservoir import ReservoirLimits
+from xpm_stream.learning.reservoir_state import ReservoirLimits
 from xpm_stream.methods.base import CaptionImage
 from xpm_stream.records import (
     Annotation,

@@ -63,7 +63,7 @@ class TrainerConfig(Section):
         "each rank; 0: none",
     )
     replay_per_word: Positive = Field(24, description="samples kept of each caption word to be replayed, of each rank")
-    replay_capacity: Positive = Field(5000, description="samples kept in all to be replayed, of each rank")
+    replay_capacity: Positive = Field(20_000, description="samples kept in all to be replayed, of each rank")
     replay_inline_mb: Positive = Field(
         64, description="MiB of encoded images that those samples carry where labels carry theirs, of each rank"
     )

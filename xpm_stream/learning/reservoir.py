@@ -4,8 +4,8 @@ Reservoir sampling (Vitter's Algorithm R) for each word: of n samples of a word,
 min(1, quota / n), so that a word that left the stream keeps a fair picture of all its time there. A sample is listed
 under each of its words, and stays while one of them lists it.
 
-The quota is `per_word` until the bounds on all samples press; then it falls for all words alike, by a random sample of
-each full list, which leaves what is kept uniform. When there are more words than room, random samples leave.
+A word's quota is `per_word` until the bounds on all samples press; then it falls for the words that have most, by a
+random sample of theirs, which leaves what is kept uniform. When there are more words than room, random words leave.
 """
 
 from __future__ import annotations
@@ -14,66 +14,20 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Final
 
-import msgspec
 import numpy as np
 
-from xpm_stream.records import Annotation, ImageInline, ImagePayload, LabelMessage, SampleId
+from xpm_stream.learning.reservoir_state import ReplaySample, ReservoirLimits, ReservoirState, WordState
+from xpm_stream.records import SampleId
 
 _TRIES: Final = 4  # picks for each sample that a draw is to give: a few words may list the same few samples
 
 
-class ReplaySample(msgspec.Struct, frozen=True, gc=False, kw_only=True):
-    """What it takes to label a trained sample anew."""
-
-    sample: SampleId
-    words: list[str]
-    image: ImagePayload
-    previous: Annotation | None = None  # its old label, where that names partner images
-
-    @classmethod
-    def of(cls, message: LabelMessage) -> ReplaySample:
-        """Return what is kept of a label."""
-        annotation = message.annotation
-        # Else left out: a teacher finds instances anew, and they are most of a label's size.
-        previous = annotation if annotation.partner_images() else None
-        return cls(sample=message.sample, words=message.words, image=message.image, previous=previous)
-
-    @property
-    def inline_bytes(self) -> int:
-        """Size of the encoded images it carries, its partners' included."""
-        payloads = [self.image, *(self.previous.partner_images() if self.previous else ())]
-        return sum(len(payload.data) for payload in payloads if isinstance(payload, ImageInline))
-
-
-class ReservoirLimits(msgspec.Struct, frozen=True, kw_only=True):
-    """How much is kept."""
-
-    per_word: int  # samples of a word
-    capacity: int  # samples in all
-    inline_bytes: int  # of encoded images that samples carry, in all
-
-
-class WordState(msgspec.Struct, array_like=True):
-    """One word of a reservoir's state."""
-
-    seen: int  # samples of this word since the reservoir knows it
-    places: list[int]  # those listed, as places in `ReservoirState.samples`
-
-
-class ReservoirState(msgspec.Struct, kw_only=True):
-    """A reservoir as a checkpoint keeps it."""
-
-    limits: ReservoirLimits
-    quota: int
-    added: int
-    samples: list[ReplaySample]
-    words: dict[str, WordState]
-
-
 @dataclass(slots=True)
 class _Word:
+    quota: int
     seen: int = 0
     listed: list[SampleId] = field(default_factory=list)
+    place: int = 0  # among the words that list as many
 
 
 class Reservoir:
@@ -82,11 +36,12 @@ class Reservoir:
     def __init__(self, limits: ReservoirLimits, *, seed: Sequence[int]) -> None:
         self._limits = limits
         self._seed = list(seed)
-        self._quota = limits.per_word
         self._added = 0
         self._samples: dict[SampleId, ReplaySample] = {}
         self._listings: dict[SampleId, int] = {}  # under how many words
         self._words: dict[str, _Word] = {}
+        # By how many samples they list: who has most, and any of them, is found at once.
+        self._by_length: list[list[str]] = [[] for _ in range(limits.per_word + 1)]
         self._inline_bytes = 0
 
     def __len__(self) -> int:
@@ -106,12 +61,17 @@ class Reservoir:
         return self._inline_bytes
 
     def add(self, sample: ReplaySample) -> None:
-        """Take note of a trained sample, and keep it if its turn comes under one of its words."""
+        """Take note of a trained sample, and keep it if its turn comes under one of its words.
+
+        One that carries more than all samples together may is not kept.
+        """
         if sample.sample in self._samples:
             return
         # From the count, not from a generator that goes on: there is no generator's state to keep.
         rng = np.random.default_rng([*self._seed, self._added])
         self._added += 1
+        if sample.inline_bytes > self._limits.inline_bytes:
+            return
         self._hold(sample)
         for word in dict.fromkeys(sample.words):
             self._offer(word, sample.sample, rng)
@@ -121,7 +81,7 @@ class Reservoir:
 
     def draw(self, count: int, *, rng: np.random.Generator) -> list[ReplaySample]:
         """Return up to `count` different samples: for each a word uniformly, then one of its samples."""
-        words = list(self._words)
+        words = self._ordered()
         drawn: dict[SampleId, None] = {}
         for _ in range(_TRIES * count if words else 0):
             if len(drawn) == count:
@@ -140,10 +100,7 @@ class Reservoir:
         for word in dict.fromkeys(self._samples[sample].words):
             known = self._words.get(word)
             if known is not None and sample in known.listed:
-                known.listed.remove(sample)
-                if not known.listed:
-                    del self._words[word]
-        self._let_go(sample)
+                self._pop(word, known.listed.index(sample))
         return True
 
     def state(self) -> ReservoirState:
@@ -151,12 +108,12 @@ class Reservoir:
         places = {sample: place for place, sample in enumerate(self._samples)}
         return ReservoirState(
             limits=self._limits,
-            quota=self._quota,
             added=self._added,
             samples=list(self._samples.values()),
             words={
-                word: WordState(known.seen, [places[sample] for sample in known.listed])
-                for word, known in self._words.items()
+                word: WordState(known.seen, known.quota, [places[sample] for sample in known.listed])
+                for word in self._ordered()
+                for known in [self._words[word]]
             },
         )
 
@@ -165,45 +122,79 @@ class Reservoir:
         """Go on from a state; where the limits are not those it was kept under, room is measured anew."""
         made = cls(limits, seed=seed)
         made._added = state.added
-        if limits == state.limits:
-            made._quota = state.quota
+        rng = np.random.default_rng([*made._seed, made._added])
         for sample in state.samples:
             made._hold(sample)
         for word, known in state.words.items():
-            listed = [state.samples[place].sample for place in known.places]
-            made._words[word] = _Word(known.seen, listed)
-            for sample_id in listed:
-                made._listings[sample_id] += 1
-        rng = np.random.default_rng([*made._seed, made._added])
-        made._trim(rng)
+            quota = known.quota if limits == state.limits else limits.per_word
+            places = known.places
+            if len(places) > quota:
+                places = [places[chosen] for chosen in sorted(rng.choice(len(places), quota, replace=False))]
+            made._know(word, _Word(quota, known.seen, [state.samples[place].sample for place in places]))
+        for sample_id in [sample_id for sample_id, listings in made._listings.items() if not listings]:
+            made._let_go(sample_id)
         made._keep_bounds(rng)
         return made
 
     def _offer(self, word: str, sample: SampleId, rng: np.random.Generator) -> None:
-        known = self._words.setdefault(word, _Word())
+        known = self._words.get(word)
+        if known is None:
+            self._know(word, _Word(self._limits.per_word, seen=1, listed=[sample]))
+            return
         known.seen += 1
-        if len(known.listed) < self._quota:
+        if len(known.listed) < known.quota:
+            self._leave(word)
             known.listed.append(sample)
+            self._enter(word)
             self._listings[sample] += 1
             return
         place = int(rng.integers(known.seen))
-        if place < self._quota:
+        if place < known.quota:
             replaced, known.listed[place] = known.listed[place], sample
             self._listings[sample] += 1
             self._unlist(replaced)
 
     def _keep_bounds(self, rng: np.random.Generator) -> None:
         while len(self) > self._limits.capacity or self._inline_bytes > self._limits.inline_bytes:
-            if self._quota > 1:
-                self._quota -= 1
-                self._trim(rng)
-            else:
-                self.remove(list(self._samples)[rng.integers(len(self))])
+            longest = next(words for words in reversed(self._by_length) if words)
+            word = longest[rng.integers(len(longest))]
+            known = self._words[word]
+            known.quota = len(known.listed) - 1
+            self._pop(word, int(rng.integers(len(known.listed))))
 
-    def _trim(self, rng: np.random.Generator) -> None:
-        for known in self._words.values():
-            while len(known.listed) > self._quota:
-                self._unlist(known.listed.pop(int(rng.integers(len(known.listed)))))
+    def _ordered(self) -> list[str]:
+        return [word for words in self._by_length for word in words]
+
+    def _know(self, word: str, known: _Word) -> None:
+        self._words[word] = known
+        self._enter(word)
+        for sample in known.listed:
+            self._listings[sample] += 1
+
+    def _pop(self, word: str, place: int) -> None:
+        """Take one sample off a word's list; a word without samples is forgotten."""
+        known = self._words[word]
+        self._leave(word)
+        sample = known.listed.pop(place)
+        if known.listed:
+            self._enter(word)
+        else:
+            del self._words[word]
+        self._unlist(sample)
+
+    def _enter(self, word: str) -> None:
+        known = self._words[word]
+        peers = self._by_length[len(known.listed)]
+        known.place = len(peers)
+        peers.append(word)
+
+    def _leave(self, word: str) -> None:
+        known = self._words[word]
+        peers = self._by_length[len(known.listed)]
+        last = peers.pop()
+        if last != word:
+            peers[known.place] = last
+            self._words[last].place = known.place
 
     def _hold(self, sample: ReplaySample) -> None:
         self._samples[sample.sample] = sample
@@ -218,40 +209,3 @@ class Reservoir:
     def _let_go(self, sample: SampleId) -> None:
         self._inline_bytes -= self._samples.pop(sample).inline_bytes
         del self._listings[sample]
-
-
-def deal(states: Sequence[ReservoirState], *, ranks: int) -> list[ReservoirState]:
-    """Return a state for each of `ranks` ranks, from those of as many as there were: every sample goes to one of them.
-
-    As many ranks as before get their own states back. Else samples go round, and what was seen of a word is divided.
-    """
-    if len(states) == ranks or not states:
-        return list(states)
-    seen: dict[str, int] = {}
-    for state in states:
-        for word, known in state.words.items():
-            seen[word] = seen.get(word, 0) + known.seen
-    return [_hand(states, number=number, ranks=ranks, seen=seen) for number in range(ranks)]
-
-
-def _hand(states: Sequence[ReservoirState], *, number: int, ranks: int, seen: dict[str, int]) -> ReservoirState:
-    samples: list[ReplaySample] = []
-    words: dict[str, WordState] = {}
-    before = 0  # samples of the states already looked at
-    for state in states:
-        mine = {p: len(samples) + n for n, p in enumerate(range((number - before) % ranks, len(state.samples), ranks))}
-        samples += [state.samples[place] for place in mine]
-        for word, known in state.words.items():
-            places = [mine[place] for place in known.places if place in mine]
-            if places:
-                words.setdefault(word, WordState(0, [])).places += places
-        before += len(state.samples)
-    for word, known in words.items():
-        known.seen = max(len(known.places), seen[word] // ranks)
-    return ReservoirState(
-        limits=states[0].limits,
-        quota=max(state.quota for state in states),
-        added=max(state.added for state in states),
-        samples=samples,
-        words=words,
-    )

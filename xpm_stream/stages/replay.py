@@ -18,7 +18,8 @@ from xpm_stream.annotation_wire import check_annotation
 from xpm_stream.config import RunConfig
 from xpm_stream.data.images import ImageFetcher, decode_image
 from xpm_stream.errors import DataError, ImageGone, MessageError, RegistryError, SampleError
-from xpm_stream.learning.reservoir import ReplaySample, Reservoir, ReservoirLimits
+from xpm_stream.learning.reservoir import Reservoir
+from xpm_stream.learning.reservoir_state import ReplaySample, ReservoirLimits
 from xpm_stream.methods.base import CaptionImage, LabelledImage
 from xpm_stream.records import Annotation, ImagePayload, LabelMessage, TeacherVersion
 from xpm_stream.stages.devices import choose_device

@@ -8,7 +8,8 @@ from typing import Final
 import msgspec
 
 from xpm_stream.errors import CheckpointError
-from xpm_stream.learning.reservoir import Reservoir, ReservoirLimits, ReservoirState, deal
+from xpm_stream.learning.reservoir import Reservoir
+from xpm_stream.learning.reservoir_state import ReservoirLimits, ReservoirState, deal
 from xpm_stream.stages.ranks import Ranks
 
 REPLAY: Final = "replay.msgpack"  # a list of reservoir states, by rank
