@@ -223,7 +223,8 @@ class Replay:
         """The images that come back in this step, labelled anew."""
         rng = np.random.default_rng([self._config.seed, 1, step, 1])
         drawn = self._reservoir.draw(self._config.trainer.replay_images, rng=rng)
-        return label_again([(kept, self._pixels[kept.sample]) for kept in drawn], label=label) if drawn else []
+        found = [(kept, self._pixels[kept.sample]) for kept in drawn]
+        return label_again(found, label=label, batch_images=self._config.labeler.batch_images)
 
 
 class _Timer:

@@ -77,9 +77,15 @@ def reservoir_limits(config: RunConfig) -> ReservoirLimits:
 
 
 def label_again(
-    found: Sequence[tuple[ReplaySample, Pixels]], *, label: Callable[[Sequence[CaptionImage]], list[Annotation]]
+    found: Sequence[tuple[ReplaySample, Pixels]],
+    *,
+    label: Callable[[Sequence[CaptionImage]], list[Annotation]],
+    batch_images: int,
 ) -> list[LabelledImage]:
-    """Label trained samples anew, as labelers label what was sent back; partner images are not yet there."""
+    """Label trained samples anew, as labelers label what was sent back, `batch_images` together.
+
+    Partner images are not yet there.
+    """
     images = [
         CaptionImage(
             sample=kept.sample,
@@ -91,9 +97,12 @@ def label_again(
         )
         for kept, pixels in found
     ]
+    annotations: list[Annotation] = []
+    for start in range(0, len(images), batch_images):
+        annotations += label(images[start : start + batch_images])
     return [
         LabelledImage(sample=kept.sample, pixels=pixels, words=kept.words, annotation=annotation)
-        for (kept, pixels), annotation in zip(found, label(images), strict=True)
+        for (kept, pixels), annotation in zip(found, annotations, strict=True)
     ]
 
 
@@ -128,7 +137,8 @@ class Replay:
             return NOTHING
         teacher = self._follow()
         self._role.watchdog.progress(f"labelling {len(found)} images to replay")
-        labelled = label_again(found, label=self._teacher.label)
+        batch_images = self._config.labeler.batch_images
+        labelled = label_again(found, label=self._teacher.label, batch_images=batch_images)
         self._role.watchdog.progress("fetching the partners of images to replay")
         images = [image for image in pool.map(self._complete, labelled) if image is not None]
         return Replayed(images, teacher) if images else NOTHING
