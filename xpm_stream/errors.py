@@ -5,6 +5,7 @@ XpmStreamError
 ├── DataError                   input from outside that cannot be used
 │   ├── ShardError              a shard that is missing, unreadable or not a tar
 │   │   └── ShardUnavailable    its store does not give it now (transient: waiting may help)
+│   ├── ImageGone               an image that is not where its label says any more
 │   ├── SampleError             one sample of a shard (carries a short, bounded `reason`)
 │   └── BaseSetError            a mask-annotated base set
 ├── TextError                   lexicon, vocabulary or text encoder
@@ -41,6 +42,10 @@ class ShardError(DataError):
 
 class ShardUnavailable(ShardError):
     """A shard that its store does not give now; waiting may help."""
+
+
+class ImageGone(DataError):
+    """An image that is not where its label says any more."""
 
 
 class SampleError(DataError):

@@ -155,6 +155,18 @@ ARMS: Final[tuple[Arm, ...]] = (
         judge_promoted=True,
         corpus={"late_class_rate": 0.5},
     ),
+    Arm(
+        name="shift-replay",
+        label="the same, eight trained images a step replayed",
+        group="continual",
+        start="teacher",
+        sets=("trainer.replay_images=8",),
+        rounds=2,
+        promotions=5,
+        stream="shift",
+        judge_promoted=True,
+        corpus={"late_class_rate": 0.5},
+    ),
 )
 # What matters most first: a bench that is stopped has whole tables.
 GROUPS: Final = ("core", "continual", "style", "rivals", "noisy-weightings", "noise", "parts", "weightings")

@@ -44,6 +44,7 @@ _PART_LABELS: Final = {
     "weighting-none": "the same, boxes voted",
     "student": "the same, noise in L_M (Eq. 6): the default",
 }
+SHIFT_ARMS: Final = {"shift": "no replay", "shift-replay": "replay"}
 NOISE_RATES: Final = (0.0, 0.2, 0.4)
 NOISE_ROWS: Final = (
     ("XPM here", "student"),
@@ -210,21 +211,24 @@ def _snapshot_cell(snapshots: Sequence[Snapshot | None], split: str) -> str:
 
 def _shift(figures: Figures) -> str | None:
     """Target classes by when they are in the stream: the early ones leave at half time."""
-    if "shift" not in figures:
-        return None
-    results = figures.of("shift")
+    arms = [arm for arm in SHIFT_ARMS if arm in figures]
+    rows = [row for arm in arms for row in _shift_rows(figures.of(arm), label=SHIFT_ARMS[arm])]
+    return table(["AP50", "early target classes", "late target classes", "base classes"], rows) if rows else None
+
+
+def _shift_rows(results: Sequence[TrialResult], *, label: str) -> list[list[str]]:
     rows = []
     for number in range(len(results[0].promoted) + 1):
         snapshots = [(result, (*result.promoted, result.final)[number]) for result in results]
         rows.append(
             [
-                f"step {snapshots[0][1].step}",
+                f"{label}, step {snapshots[0][1].step}",
                 spread([mean_ap(shot, _early(result, shot)) for result, shot in snapshots]),
                 spread([mean_ap(shot, result.late_targets) for result, shot in snapshots]),
                 _snapshot_cell([shot for _, shot in snapshots], "base"),
             ]
         )
-    return table(["AP50", "early target classes", "late target classes", "base classes"], rows)
+    return rows
 
 
 def _early(result: TrialResult, snapshot: Snapshot) -> list[str]:

@@ -10,11 +10,12 @@ from __future__ import annotations
 import subprocess
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Final
 
 import numpy as np
+import numpy.typing as npt
 
 from benchmarks.quality.arms import BY_NAME, Arm
 from benchmarks.quality.corpora import CaptionStream, late_targets
@@ -23,13 +24,17 @@ from benchmarks.quality.judging import LabelJudge, judge_network
 from benchmarks.quality.results import LabelQuality, Snapshot, TrialResult
 from xpm_stream.config import RunConfig, save_resolved
 from xpm_stream.data.synthetic import CorpusPaths
+from xpm_stream.learning.reservoir import Reservoir
+from xpm_stream.learning.reservoir_state import ReplaySample
 from xpm_stream.methods import find_method
-from xpm_stream.methods.base import LabelledImage, Method
+from xpm_stream.methods.base import CaptionImage, LabelledImage, Method
+from xpm_stream.records import Annotation, ImageInline, SampleId
 from xpm_stream.registry.checkpoints import CheckpointStore
 from xpm_stream.registry.promotion_log import PromotionLog
 from xpm_stream.stages.devices import autocast, choose_device, seed_torch
 from xpm_stream.stages.network_files import checkpoint_base_classes, load_network, network_files
 from xpm_stream.stages.ranks import Ranks
+from xpm_stream.stages.replay import label_again, reservoir_limits
 from xpm_stream.stages.student import Student
 
 Files = Mapping[str, bytes]
@@ -109,6 +114,7 @@ class _Streaming:
         self._stream = CaptionStream(self._config, of=arm.captions, shift=arm.stream == "shift", steps=self._steps)
         self._device = choose_device("cpu", threads=1)
         self._judge = LabelJudge(self._config)
+        self._replay = Replay(self._config) if self._config.trainer.replay_images else None
         self._labels: list[LabelQuality] = []
         self._since = 0
         self._promoted: list[Snapshot] = []
@@ -144,8 +150,7 @@ class _Streaming:
         labelled: list[LabelledImage] = []
         with self._timed("label"):
             if known:
-                with autocast(self._device, precision=self._config.labeler.precision):
-                    annotations = self._teacher.label([item.image for item in known])
+                annotations = self._label([item.image for item in known])
                 self._judge.add(known, annotations)
                 labelled = [
                     LabelledImage(
@@ -156,13 +161,20 @@ class _Streaming:
                     )
                     for item, annotation in zip(known, annotations, strict=True)
                 ]
+            replayed = self._replay.take(step, label=self._label) if self._replay is not None else []
         with self._timed("train"):
             method, feed = self._student.method, self._student.base_feed
             assert feed is not None
             base = feed.take(self._config.trainer.batch_base)
             method.note_words([image.words for image in labelled])
-            batch = method.collate(labelled, base, rng=np.random.default_rng([self._config.seed, 1, step]))
-            self._student.step(batch)
+            rng = np.random.default_rng([self._config.seed, 1, step])
+            self._student.step(method.collate([*labelled, *replayed], base, rng=rng))
+        if self._replay is not None:
+            self._replay.add([item.image for item in known])
+
+    def _label(self, images: Sequence[CaptionImage]) -> list[Annotation]:
+        with autocast(self._device, precision=self._config.labeler.precision):
+            return self._teacher.label(images)
 
     def _promote(self, step: int) -> None:
         self._close_labels()
@@ -189,6 +201,29 @@ class _Streaming:
 
     def _timed(self, name: str) -> _Timer:
         return _Timer(self._seconds, name)
+
+
+class Replay:
+    """The trainer's replay, with the images in memory: none is fetched, and none is lost."""
+
+    def __init__(self, config: RunConfig) -> None:
+        self._config = config
+        self._reservoir = Reservoir(reservoir_limits(config), seed=[config.seed, 0])
+        self._pixels: dict[SampleId, npt.NDArray[np.uint8]] = {}
+
+    def add(self, images: Sequence[CaptionImage]) -> None:
+        """Take note of trained images; one that the stream shows again is not another one."""
+        for image in images:
+            if image.sample not in self._pixels:
+                self._pixels[image.sample] = image.pixels
+                self._reservoir.add(ReplaySample(sample=image.sample, words=image.words, image=ImageInline(data=b"")))
+
+    def take(self, step: int, *, label: Callable[[Sequence[CaptionImage]], list[Annotation]]) -> list[LabelledImage]:
+        """The images that come back in this step, labelled anew."""
+        rng = np.random.default_rng([self._config.seed, 1, step, 1])
+        drawn = self._reservoir.draw(self._config.trainer.replay_images, rng=rng)
+        found = [(kept, self._pixels[kept.sample]) for kept in drawn]
+        return label_again(found, label=label, batch_images=self._config.labeler.batch_images)
 
 
 class _Timer:

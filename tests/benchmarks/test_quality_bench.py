@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 from msgspec import structs
@@ -19,11 +20,12 @@ from benchmarks.quality.form import FORMS, Form
 from benchmarks.quality.goals import goals_table
 from benchmarks.quality.results import LabelQuality, Snapshot, TrialResult
 from benchmarks.quality.tables import TITLES, all_tables
-from benchmarks.quality.trial import corpus_folder, trial_folder
+from benchmarks.quality.trial import Replay, corpus_folder, run_trial, trial_folder
 from benchmarks.synthetic_truth import SYNONYMS
 from xpm_stream.data.splits import load_split
 from xpm_stream.data.synthetic import CorpusPaths
 from xpm_stream.methods import METHODS
+from xpm_stream.methods.base import LabelledImage
 from xpm_stream.monitoring.summary import ModelScores, SplitScores
 
 TINY = Form(
@@ -106,6 +108,39 @@ def test_trials_train_judge_and_are_not_run_twice(tmp_path: Path, monkeypatch: p
     assert results["no-captions"].labels == []
     again = run_trials(form, arms, work=tmp_path, processes=2)
     assert sorted(one.seconds["all"] for one in again) == sorted(one.seconds["all"] for one in results.values())
+
+
+@pytest.mark.slow
+def test_a_replayed_trial_learns_earlier_images_again_with_labels_of_the_new_teacher(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    given: list[list[LabelledImage]] = []
+    take = Replay.take
+
+    def watched(self: Replay, step: int, **label: Any) -> list[LabelledImage]:
+        given.append(take(self, step, **label))
+        return given[-1]
+
+    monkeypatch.setattr(Replay, "take", watched)
+    monkeypatch.setitem(BY_NAME, "shift-replay", replace(BY_NAME["shift-replay"], promotions=1, judge_promoted=False))
+    form = replace(TINY, sets=(*TINY.sets, f"text.cache={tmp_path / 'text'}"))
+    for name in ("teacher", "shift-replay"):
+        form.write_corpus(
+            corpus_folder(tmp_path, BY_NAME[name], seed=0), seed=0, settings=BY_NAME[name].corpus, workers=1
+        )
+        run_trial(name, form=form, seed=0, work=tmp_path)
+    assert [len(images) for images in given] == [0, 4, 8, 8], "four images come a step, eight are replayed at most"
+    assert all(len({image.sample for image in images}) == len(images) for images in given)
+
+
+def test_a_stream_of_changing_words_is_shown_with_and_without_replay() -> None:
+    results = [_result(arm, 0, base=50, target=target) for arm, target in (("shift", 20), ("shift-replay", 30))]
+    shown = all_tables(Figures(results))["shift"]
+    assert "| no replay, step 1 | 20.0 | 20.0 | 50.0 |" in shown
+    assert "| replay, step 1 | 30.0 | 30.0 | 50.0 |" in shown
+    assert BY_NAME["shift-replay"].sets == ("trainer.replay_images=8",)
+    same = replace(BY_NAME["shift-replay"], name="shift", label=BY_NAME["shift"].label, sets=())
+    assert same == BY_NAME["shift"], "they differ in replay alone"
 
 
 @pytest.fixture(scope="module")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Sequence
+from typing import Any
 
 import msgspec
 
@@ -39,3 +40,15 @@ def _without_score(annotation: Annotation) -> Annotation:
     assert isinstance(annotation, InstanceAnnotation)
     first = msgspec.structs.replace(annotation.instances[0], score=math.nan)
     return InstanceAnnotation(instances=[first])
+
+
+class NotesWords(Counting):
+    """Keeps in checkpoints of how many samples it was told the words."""
+
+    noted = 0
+
+    def note_words(self, words: Sequence[Sequence[str]]) -> None:
+        self.noted += len(words)
+
+    def state(self) -> dict[str, Any]:
+        return {**super().state(), "noted": self.noted}

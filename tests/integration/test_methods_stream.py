@@ -47,6 +47,29 @@ def test_soft_teacher_streams_trains_and_promotes_its_average(
     _check_average(folders[0], folders[1], run.folder / "registry" / "resume")
 
 
+@pytest.mark.slow
+@pytest.mark.timeout(300)
+def test_trained_images_come_back_beside_new_ones_through_the_whole_loop(
+    make_run: MakeRun, data: dict[str, Any], untrained_teacher: str
+) -> None:
+    run = make_run(
+        "replay",
+        data={**data, "val": None},
+        teacher={"checkpoint": untrained_teacher},
+        trainer={"replay_images": 3, "checkpoint_every_steps": 2},
+    )
+    run.start("up").succeeds()
+    assert check_finished(run.account(), samples=CAPTION_IMAGES).totals()["dead"] == 0
+    samples = json.loads((run.folder / "summary.json").read_text())["samples"]
+    assert samples["replayed"] >= 3 * 6, "three a step, but for the first, prepared before anything was trained"
+    last = PromotionLog(run.folder / "registry").candidates()[-1].checkpoint
+    card = (run.folder / "registry" / "checkpoints" / last / "README.md").read_text()
+    assert f"{samples['replayed']}" in next(line for line in card.splitlines() if "samples replayed" in line)
+    teachers = [event["teacher"] for event in run.logged("trainer", "teacher loaded")]
+    assert teachers[0] == "v1"
+    assert len(teachers) > 1, "the replayed were labelled by newer teachers as they came"
+
+
 def _check_average(first: Path, second: Path, resume: Path) -> None:
     """The promoted average, which begins after the first step, has hardly gone on from there; the student has."""
     student = safetensors.numpy.load_file(sorted(resume.glob("*/model.safetensors"))[-1])

@@ -6,12 +6,17 @@ import multiprocessing
 import os
 import socket
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import torch
 
 from xpm_stream.errors import XpmStreamError
+from xpm_stream.learning.reservoir import Reservoir
+from xpm_stream.learning.reservoir_state import ReplaySample, ReservoirLimits
+from xpm_stream.records import ImageReference, SampleId, ShardId
 from xpm_stream.stages.ranks import Ranks, joined_ranks
+from xpm_stream.stages.replay_file import REPLAY, gather_reservoirs, restore_reservoir
 
 PATIENCE_S = 120.0
 
@@ -85,3 +90,19 @@ def lose_a_rank(ranks: Ranks) -> str:
         os._exit(9)
     ranks.share(ranks.number)
     return "went on"
+
+
+def hand_over_reservoirs(ranks: Ranks, path: str, add: int) -> list[int]:
+    """Go on from the file at `path`, if it is there; add samples of this rank's own; write it; say what is held."""
+    limits = ReservoirLimits(per_word=50, capacity=50, inline_bytes=0)
+    files = {REPLAY: Path(path).read_bytes()} if Path(path).exists() else {}
+    ranks.share(0)  # nobody writes before all have read
+    reservoir = restore_reservoir(files, name="c", limits=limits, seed=[ranks.number], ranks=ranks)
+    reservoir = reservoir or Reservoir(limits, seed=[ranks.number])
+    for number in range(ranks.number, add * ranks.size, ranks.size):
+        image = ImageReference("file:///s", number, 1)
+        reservoir.add(ReplaySample(sample=SampleId(0, ShardId("s"), number), words=["dog"], image=image))
+    gathered = gather_reservoirs(reservoir.state(), ranks=ranks)
+    if ranks.first:
+        Path(path).write_bytes(gathered[REPLAY])
+    return [kept.sample.ordinal for kept in reservoir.state().samples]

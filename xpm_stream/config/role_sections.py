@@ -57,6 +57,16 @@ class TrainerConfig(Section):
     threads: NonNegative = Field(0, description="CPU threads of torch; 0: its default")
     stall_timeout_s: Seconds = Field(600.0, description="no progress for this long: say where, and exit non-zero")
     horizontal_flip: Fraction = Field(0.5, description="probability of a mirrored image")
+    replay_images: NonNegative = Field(
+        0,
+        description="trained images that come back beside the new ones of a step, labelled by the newest teacher, of "
+        "each rank; 0: none",
+    )
+    replay_per_word: Positive = Field(24, description="samples kept of each caption word to be replayed, of each rank")
+    replay_capacity: Positive = Field(20_000, description="samples kept in all to be replayed, of each rank")
+    replay_inline_mb: Positive = Field(
+        64, description="MiB of encoded images that those samples carry where labels carry theirs, of each rank"
+    )
 
 
 class PromotionConfig(Section):

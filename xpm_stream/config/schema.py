@@ -77,4 +77,7 @@ class RunConfig(Section):
                 f"queue.max_unacked_labels ({labels}) is below trainer.batch_captions ({batch}), so that no batch "
                 "would ever be full: raise the one or lower the other"
             )
+        replayed, kept = self.trainer.replay_images, self.trainer.replay_capacity
+        if replayed > kept:
+            raise ValueError(f"trainer.replay_images ({replayed}) is above trainer.replay_capacity ({kept})")
         return self

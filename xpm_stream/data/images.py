@@ -12,8 +12,8 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
-from xpm_stream.data.storage import explain, locate, transport_errors
-from xpm_stream.errors import DataError, SampleError
+from xpm_stream.data.storage import explain, is_gone, locate, transport_errors
+from xpm_stream.errors import DataError, ImageGone, SampleError
 from xpm_stream.records import ImageInline, ImagePayload, ImageReference
 
 MIN_SIDE: Final = 8  # pixels; smaller images are the web's tracking pixels and spacers
@@ -52,7 +52,8 @@ def fetch_image(payload: ImagePayload) -> bytes:
     A reference is one ranged read through fsspec, which keeps and shares the connections.
 
     Raises:
-        DataError: the shard is gone, shorter than when it was labelled, or cannot be read.
+        ImageGone: the shard is gone, or shorter than when it was labelled.
+        DataError: it cannot be read.
     """
     if isinstance(payload, ImageInline):
         return payload.data
@@ -61,11 +62,11 @@ def fetch_image(payload: ImagePayload) -> bytes:
     try:
         data = bytes(filesystem.cat_file(path, start=payload.offset, end=end))
     except transport_errors() as error:
-        raise DataError(
+        raise (ImageGone if is_gone(error) else DataError)(
             f"cannot read the image at bytes {payload.offset}-{end} of {payload.url}: {explain(error)}"
         ) from error
     if len(data) != payload.size:
-        raise DataError(
+        raise ImageGone(
             f"{payload.url} gave {len(data)} bytes for the {payload.size} of the image at byte {payload.offset}: "
             "the shard was cut or rewritten after it was labelled"
         )

@@ -143,6 +143,28 @@ class TrainerMetrics:
     epoch: Annotated[Gauge, gauge("xpm_trainer_epoch", "Trainer epoch: raised at every start, fences older trainers.")]
     samples_trained: Annotated[Counter, counter("xpm_trainer_samples_trained_total", "Caption samples trained on.")]
     base_images_trained: Annotated[Counter, counter("xpm_trainer_base_images_trained_total", "Base images trained on.")]
+    images_replayed: Annotated[
+        Counter,
+        counter("xpm_trainer_images_replayed_total", "Trained images that came back beside new ones, labelled anew."),
+    ]
+    replay_samples: Annotated[Gauge, gauge("xpm_trainer_replay_samples", "Samples kept to be replayed.")]
+    replay_words: Annotated[Gauge, gauge("xpm_trainer_replay_words", "Caption words that those samples stand for.")]
+    replay_losses: Annotated[
+        Counter,
+        counter(
+            "xpm_trainer_replay_losses_total",
+            "Samples no longer kept to be replayed because their image is lost, by reason.",
+            labels=("reason",),
+        ),
+    ]
+    replay_skips: Annotated[
+        Counter,
+        counter(
+            "xpm_trainer_replay_skips_total",
+            "Drawn samples that were not replayed this time, by reason.",
+            labels=("reason",),
+        ),
+    ]
     labels_trained: Annotated[
         Counter,
         counter(

@@ -73,6 +73,7 @@ class SampleCounts(msgspec.Struct, frozen=True, kw_only=True):
     queued: int = 0  # labelled, not yet trained
     dead: int = 0  # dead letters
     relabelled: int = 0  # times a sample went back to the labelers (each still counts once elsewhere)
+    replayed: int = 0  # times a trained sample came back beside new ones (`trainer.replay_images`); in no other count
 
     @property
     def unaccounted(self) -> int:

@@ -139,6 +139,8 @@ def accounting_table(summary: RunSummary) -> Table:
         table.add_row("labelled again", f"{samples.relabelled:,}")
     table.add_section()
     table.add_row("trained", f"{samples.trained:,}", style="bold")
+    if samples.replayed:
+        table.add_row("replayed beside", f"{samples.replayed:,}")
     table.add_row("still queued", f"{samples.queued:,}")
     for reason, count in sorted(samples.skipped.items(), key=lambda pair: (-pair[1], pair[0])):
         table.add_row(f"skipped: {reason.replace('_', ' ')}", f"{count:,}")

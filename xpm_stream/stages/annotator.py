@@ -6,17 +6,15 @@ import time
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-import torch
-
 from xpm_stream.errors import MessageError, SampleError
 from xpm_stream.label_queue import EncodedLabel, encode
-from xpm_stream.methods import find_method
 from xpm_stream.methods.base import CaptionImage
 from xpm_stream.records import LabelMessage, SampleId
-from xpm_stream.stages.devices import autocast, choose_device
+from xpm_stream.stages.devices import choose_device
+from xpm_stream.stages.labelling_teacher import LabellingTeacher
 from xpm_stream.stages.prepared_samples import Usable
 from xpm_stream.stages.process import Role
-from xpm_stream.stages.teachers import TeacherFollower, first_base_classes
+from xpm_stream.stages.teachers import first_base_classes
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -49,12 +47,9 @@ class Annotator:
         config = role.config
         self._config = config
         self._metrics = role.metrics.labeler
-        self._device = choose_device(config.labeler.device, threads=config.labeler.threads)
-        self._method = find_method(config.method)(config, base_classes=base_classes)
-        self._method.network.to(self._device).eval()
-        self._follower = TeacherFollower(
-            self._method, config=config, checkpoints=role.checkpoints, promotions=role.promotions
-        )
+        device = choose_device(config.labeler.device, threads=config.labeler.threads)
+        self._teacher = LabellingTeacher(role, base_classes=base_classes, device=device)
+        self._follower = self._teacher.follower
         self._follow()
 
     def annotate(self, samples: Sequence[tuple[SampleId, Usable]], *, again: bool = False) -> Labels:
@@ -77,12 +72,8 @@ class Annotator:
             )
             for sample, usable in samples
         ]
-        with (
-            torch.inference_mode(),
-            autocast(self._device, precision=self._config.labeler.precision),
-            self._metrics.label_seconds.time(),
-        ):
-            annotations = self._method.label(images)
+        with self._metrics.label_seconds.time():
+            annotations = self._teacher.label(images)
         teacher = self._follower.version
         assert teacher is not None, "an annotator is made only when a teacher is promoted"
         now = time.time()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Final
 
 from xpm_stream import crash_points
@@ -11,6 +11,7 @@ from xpm_stream.label_queue import Delivery, LabelQueue
 from xpm_stream.registry.checkpoints import CheckpointStore
 from xpm_stream.stages.process import Role
 from xpm_stream.stages.ranks import Ranks
+from xpm_stream.stages.replay import Replay
 from xpm_stream.stages.sample_claims import SampleClaims
 from xpm_stream.stages.student import Student
 
@@ -31,6 +32,7 @@ class Durability:
         student: Student,
         claims: SampleClaims,
         ranks: Ranks,
+        replay: Replay | None = None,
     ) -> None:
         self._role = role
         self._config = role.config
@@ -40,6 +42,7 @@ class Durability:
         self._student = student
         self._claims = claims
         self._ranks = ranks
+        self._replay = replay
         self._to_acknowledge: list[Delivery] = []
         self._checkpoints = 0
         self._checkpointed_at = time.monotonic()
@@ -83,8 +86,9 @@ class Durability:
         started = time.monotonic()
         self._ranks.require_equal(self._student.parameters)
         self._checkpoints += 1
+        replay_files = self._replay.files() if self._replay else {}
         # Every rank waits here for rank 0: it goes on only when the checkpoint, with its own samples, is durable.
-        name = self._ranks.from_first(self._write, kind=str)
+        name = self._ranks.from_first(lambda: self._write(replay_files), kind=str)
         crash_points.reach("trainer.after_checkpoint_before_ack")
         self._queue.acknowledge(self._to_acknowledge)
         crash_points.reach("trainer.after_ack")
@@ -97,12 +101,12 @@ class Durability:
         if self._ranks.first:
             self._resume.prune(keep=self._config.trainer.keep_checkpoints)
 
-    def _write(self) -> str:
+    def _write(self, replay_files: Mapping[str, bytes]) -> str:
         crash_points.reach("trainer.before_checkpoint")
         state = self._student.state
         info = self._resume.write(
             f"student-e{state.epoch}-c{self._checkpoints:05d}-s{state.step}",
-            self._student.resume_files(self._claims.trained()),
+            {**self._student.resume_files(self._claims.trained()), **replay_files},
             order=(state.epoch, self._checkpoints),
             metadata={"step": state.step, "samples_trained": state.samples_trained},
         )

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections import deque
 from collections.abc import Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Executor, ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -23,12 +23,14 @@ from xpm_stream.records import ImagePayload, LabelMessage
 from xpm_stream.stages.base_feed import BaseFeed
 from xpm_stream.stages.patience import waits_s
 from xpm_stream.stages.process import Role
+from xpm_stream.stages.replay import NOTHING, Replay, Replayed
 from xpm_stream.stages.run_end import only_acknowledging_helps
 from xpm_stream.stages.sample_claims import SampleClaims
 from xpm_stream.stages.suspects import Suspects
 
 _READ_BLOCK_MS: Final = 500
 _FEW_AFTER_S: Final = 30.0  # no label came for this long: train the few that wait
+_REPLAY_DRAWS: Final = 1  # keeps what is drawn apart from the views of the same item
 _DECODERS: Final = 4  # PIL releases the GIL, so threads decode in parallel
 
 
@@ -50,6 +52,7 @@ class TrainingItem:
     batch: Batch
     feed_state: Mapping[str, Any]  # of the base feed, after this item
     number: int
+    replayed: Replayed = NOTHING
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,6 +75,7 @@ class LabelFeed:
         claims: SampleClaims,
         epoch: int,
         rank: int = 0,
+        replay: Replay | None = None,
     ) -> None:
         self._role = role
         self._config: RunConfig = role.config
@@ -81,6 +85,7 @@ class LabelFeed:
         self._claims = claims
         self._epoch = epoch
         self._rank = rank
+        self._replay = replay
         self._fetcher = ImageFetcher(max_bytes=self._config.data.max_image_bytes)
         self._number = 0
         self._suspects = Suspects(role, queue=queue)
@@ -110,13 +115,13 @@ class LabelFeed:
                     last_came = time.monotonic()
                 # More than asked for may come: deliveries that an earlier, cut connection had swallowed.
                 while len(waiting) >= wanted:
-                    yield self.collate(waiting[:wanted])
+                    yield self.collate(waiting[:wanted], replayed=self._draw(pool))
                     del waiting[:wanted]
                 # Older labels come first: without a suspect among these, all suspects there are have come.
                 if self._suspects and len(ordinary) == len(deliveries):
                     yield from self._try_suspects(set_apart=len(waiting))
                 if waiting and not deliveries and self._train_few(last_came):
-                    yield self.collate(waiting)
+                    yield self.collate(waiting, replayed=self._draw(pool))
                     waiting = []
                 elif not deliveries:
                     yield Starved()
@@ -137,7 +142,7 @@ class LabelFeed:
         admitted = self._admit(delivery)
         if admitted is not None:
             try:
-                yield self.collate([admitted])
+                yield self.collate([admitted])  # without replay: nothing else may be what kills
                 yield from self._until_trained(set_apart)
             except GeneratorExit:
                 # Told to stop: nobody died of it. After an error nothing is said, so that the trial counts.
@@ -169,18 +174,26 @@ class LabelFeed:
             {"trained": trained, "in flight": self._duplicates, "free": self._again}[fate].append(delivery)
         return trained
 
-    def collate(self, admitted: Sequence[Admitted]) -> TrainingItem:
-        """Make one training item of admitted labels and the next base images."""
-        base = self._base_feed.take(self._config.trainer.batch_base) if self._base_feed else []
-        return self.recollate(admitted, base=base)
+    def _draw(self, pool: Executor) -> Replayed:
+        if self._replay is None:
+            return NOTHING
+        place = [self._config.seed, self._epoch, self._number, self._rank, _REPLAY_DRAWS]
+        return self._replay.take(rng=np.random.default_rng(place), pool=pool)
 
-    def recollate(self, admitted: Sequence[Admitted], *, base: list[BaseImage]) -> TrainingItem:
-        """Make a training item of given labels and base images (some labels of an earlier item turned out stale)."""
+    def collate(self, admitted: Sequence[Admitted], *, replayed: Replayed = NOTHING) -> TrainingItem:
+        """Make one training item of admitted labels, the next base images, and trained samples that come back."""
+        base = self._base_feed.take(self._config.trainer.batch_base) if self._base_feed else []
+        return self.recollate(admitted, base=base, replayed=replayed)
+
+    def recollate(
+        self, admitted: Sequence[Admitted], *, base: list[BaseImage], replayed: Replayed = NOTHING
+    ) -> TrainingItem:
+        """Make a training item of given parts (some labels of an earlier item turned out stale)."""
         rng = np.random.default_rng([self._config.seed, self._epoch, self._number, self._rank])
-        batch = self._method.collate([item.image for item in admitted], base, rng=rng)
+        batch = self._method.collate([*(item.image for item in admitted), *replayed.images], base, rng=rng)
         state = self._base_feed.state() if self._base_feed else {}
         self._number += 1
-        return TrainingItem(list(admitted), base, batch, state, self._number)
+        return TrainingItem(list(admitted), base, batch, state, self._number, replayed)
 
     def _admit(self, delivery: Delivery) -> Admitted | None:
         message = delivery.message

@@ -37,7 +37,7 @@ def student_card(
     lineage = Lineage(
         parents=parents,
         shards=sum(1 for _ in ledger.shards()),
-        samples={"trained": state.samples_trained, "relabelled": state.samples_relabelled},
+        samples=_samples(state),
         ledger_sha256=ledger.digest(),
         base_set=_base_set(config),
         run=config.name,
@@ -45,6 +45,11 @@ def student_card(
     )
     vocabulary = {"base": base_classes}
     return _file(name, config=config, epoch=state.epoch, step=state.step, vocabulary=vocabulary, lineage=lineage)
+
+
+def _samples(state: TrainingState) -> dict[str, int]:
+    counts = {"trained": state.samples_trained, "relabelled": state.samples_relabelled}
+    return counts | {"replayed": state.samples_replayed} if state.samples_replayed else counts
 
 
 def _file(

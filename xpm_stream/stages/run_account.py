@@ -37,6 +37,7 @@ class RunAccount:
             queued=totals["queued"] + totals["relabels"],
             dead=totals["dead"],
             relabelled=self.training.samples_relabelled,
+            replayed=self.training.samples_replayed,
         )
 
 

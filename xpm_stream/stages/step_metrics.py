@@ -48,6 +48,7 @@ class StepMetrics:
         metrics, now = self._metrics, time.time()
         metrics.samples_trained.inc(len(item.admitted))
         metrics.base_images_trained.inc(len(item.base))
+        metrics.images_replayed.inc(len(item.replayed.images))
         for admitted in item.admitted:
             lag = self._staleness.lag(admitted.message.teacher)
             metrics.staleness.observe(lag)

@@ -18,6 +18,7 @@ from xpm_stream.stages.label_feed import LabelFeed, Starved, TrainingItem
 from xpm_stream.stages.prefetch import Prefetched
 from xpm_stream.stages.process import Role, open_queue, role_process
 from xpm_stream.stages.ranks import Ranks, joined_ranks, rank_of_process
+from xpm_stream.stages.replay import NOTHING, Replay, Replayed, begin_replay
 from xpm_stream.stages.run_end import TrainersEnd, only_acknowledging_helps
 from xpm_stream.stages.sample_claims import SampleClaims
 from xpm_stream.stages.stale_labels import StaleLabels
@@ -45,9 +46,10 @@ def run_trainer(config: RunConfig) -> None:
         open_queue(role) as queue,
     ):
         resume = CheckpointStore(f"{role.folder.registry_url(config)}/resume")
-        student = _begin(role, resume, ranks)
-        if student is not None:
-            Trainer(role, queue=queue, resume=resume, student=student, ranks=ranks).run()
+        begun = _begin(role, resume, ranks)
+        if begun is not None:
+            student, replay = begun
+            Trainer(role, queue=queue, resume=resume, student=student, ranks=ranks, replay=replay).run()
 
 
 class _Place(msgspec.Struct):
@@ -57,7 +59,7 @@ class _Place(msgspec.Struct):
     resumed: bool = False
 
 
-def _begin(role: Role, resume: CheckpointStore, ranks: Ranks) -> Student | None:
+def _begin(role: Role, resume: CheckpointStore, ranks: Ranks) -> tuple[Student, Replay | None] | None:
     """Go on from the last durable checkpoint, or begin at the first teacher; none if told to stop before."""
     ready: list[Student] = []
     role.unready.append(lambda: None if ready else "no teacher is promoted yet")
@@ -69,7 +71,8 @@ def _begin(role: Role, resume: CheckpointStore, ranks: Ranks) -> Student | None:
     files = (resume if place.resumed else role.checkpoints).read(place.name)
     ready.append(Student(role.config, files=files, name=place.name, ranks=ranks))
     role.log.info("student loaded", checkpoint=place.name, step=ready[0].state.step, ranks=ranks.size)
-    return ready[0]
+    replay = begin_replay(role, files=files, name=place.name, resumed=place.resumed, ranks=ranks)
+    return ready[0], replay
 
 
 def _place_to_start(role: Role, resume: CheckpointStore) -> _Place:
@@ -84,7 +87,14 @@ class Trainer:
     """One rank of the streaming student. All ranks take every step, checkpoint and decision together."""
 
     def __init__(
-        self, role: Role, *, queue: LabelQueue, resume: CheckpointStore, student: Student, ranks: Ranks
+        self,
+        role: Role,
+        *,
+        queue: LabelQueue,
+        resume: CheckpointStore,
+        student: Student,
+        ranks: Ranks,
+        replay: Replay | None = None,
     ) -> None:
         self._role = role
         self._config = role.config
@@ -93,6 +103,7 @@ class Trainer:
         self._student = student
         self._state = student.state
         self._ranks = ranks
+        self._replay = replay
         self._raise_epoch()
         seed_torch(self._config.seed, epoch=self._state.epoch, rank=ranks.number)
         self._metrics.epoch.set(self._state.epoch)
@@ -100,10 +111,11 @@ class Trainer:
         # Where labels always come from the first teacher, no teacher would label them anew.
         refreshed = self._config.teacher.refresh == "on_promotion"
         staleness = Staleness(role.promotions, max_lag=self._config.trainer.max_teacher_lag if refreshed else None)
+        self._staleness = staleness
         self._stale_labels = StaleLabels(role, queue=queue, claims=self._claims, staleness=staleness)
         self._step_metrics = StepMetrics(role, student=student, staleness=staleness)
         self._durability = Durability(
-            role, queue=queue, resume=resume, student=student, claims=self._claims, ranks=ranks
+            role, queue=queue, resume=resume, student=student, claims=self._claims, ranks=ranks, replay=replay
         )
         self._end = TrainersEnd(role, queue=queue, resume=resume, state=self._state, ranks=ranks)
 
@@ -141,6 +153,7 @@ class Trainer:
             claims=self._claims,
             epoch=self._state.epoch,
             rank=self._ranks.number,
+            replay=self._replay,
         )
         finished = self._steps_done()
         with Prefetched(feed.items, depth=_PREFETCHED_ITEMS, name="label feed", watchdog=self._role.watchdog) as items:
@@ -165,9 +178,16 @@ class Trainer:
     def _without_stale(self, feed: LabelFeed, item: TrainingItem) -> TrainingItem | None:
         """Return the item without its stale labels, which are sent back; none if nothing is left."""
         fresh = self._stale_labels.keep_fresh(item.admitted, hold=feed.hold)
-        if len(fresh) == len(item.admitted):
+        replayed = self._usable(item.replayed)
+        if len(fresh) == len(item.admitted) and replayed is item.replayed:
             return item
-        return feed.recollate(fresh, base=item.base) if fresh else None
+        return feed.recollate(fresh, base=item.base, replayed=replayed) if fresh else None
+
+    def _usable(self, replayed: Replayed) -> Replayed:
+        """Return what is replayed, unless its teacher was revoked, or left behind, since it labelled."""
+        if replayed.teacher is not None and self._staleness.verdict(replayed.teacher) is not None:
+            return NOTHING
+        return replayed
 
     def _turn(self, item: TrainingItem | None, *, checkpoint: bool) -> Turn:
         return Turn(
@@ -175,6 +195,7 @@ class Trainer:
             checkpoint=checkpoint,
             entries=[entry_of(admitted.message) for admitted in item.admitted] if item else [],
             relabelled=self._stale_labels.take_count(),
+            replayed=len(item.replayed.images) if item else 0,
         )
 
     def _take_turn(self, feed: LabelFeed, item: TrainingItem | None, turns: list[Turn]) -> bool:
@@ -184,6 +205,7 @@ class Trainer:
         accepted = accepted_entries(turns, trained=self._claims.trained_among(brought))
         mine = self._without_taken(feed, item, accepted[self._ranks.number]) if item else None
         if any(accepted):
+            self._state.samples_replayed += sum(t.replayed for t, kept in zip(turns, accepted, strict=True) if kept)
             self._train(mine, accepted)
             self._durability.after_step()
         if any(turn.checkpoint for turn in turns):
@@ -214,7 +236,7 @@ class Trainer:
         self._durability.acknowledge_later(admitted.delivery for admitted in taken)
         self._metrics.duplicates_skipped.inc(len(taken))
         fresh = [admitted for admitted in item.admitted if admitted.message.sample in keep]
-        return feed.recollate(fresh, base=item.base) if fresh else None
+        return feed.recollate(fresh, base=item.base, replayed=item.replayed) if fresh else None
 
     def _train(self, item: TrainingItem | None, accepted: list[list[Entry]]) -> None:
         self._student.method.note_words([entry.words for entries in accepted for entry in entries])
@@ -228,5 +250,7 @@ class Trainer:
         if item is not None:
             self._state.feed = dict(item.feed_state)
             self._durability.acknowledge_later(admitted.delivery for admitted in item.admitted)
+            if self._replay is not None:
+                self._replay.add(admitted.message for admitted in item.admitted)
         self._role.watchdog.progress(f"step {self._state.step}")
         self._step_metrics.observe(item, losses, norm, seconds)

@@ -44,6 +44,7 @@ class TrainingState(msgspec.Struct, kw_only=True):
     epoch: int = 0
     samples_trained: int = 0
     samples_relabelled: int = 0
+    samples_replayed: int = 0  # beside samples_trained: how often trained samples came back
     feed: dict[str, Any] = {}  # place in the base set
     by_teacher: dict[str, TeacherTally] = {}  # promotion number -> tally
     ledger: dict[str, Any] = {}  # TrainedLedger.to_dict()

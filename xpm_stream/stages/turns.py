@@ -26,6 +26,7 @@ class Turn(msgspec.Struct, kw_only=True):
     checkpoint: bool = False  # this rank wants one now, whether or not it is due
     entries: list[Entry] = []  # none: this rank has no full batch now
     relabelled: int = 0  # labels it sent back since its last turn
+    replayed: int = 0  # trained images that come back beside its entries
 
 
 def entry_of(message: LabelMessage) -> Entry:
