@@ -42,6 +42,7 @@ WEIGHTINGS: Final = (
     "label",
     "label_within_word",
 )
+SECOND_WEIGHTINGS: Final = ("none", "stochastic", "label", "label_within_word")
 
 ARMS: Final[tuple[Arm, ...]] = (
     # The core: one teacher, one round, a second round.
@@ -110,6 +111,18 @@ ARMS: Final[tuple[Arm, ...]] = (
         for weighting in WEIGHTINGS
         if not (weighting == "stochastic" and not corpus)  # that is `student`
     ),
+    # With wrong nouns still, from the default's student: a teacher that tells right labels from wrong better.
+    *(
+        Arm(
+            name=f"second-{weighting}-noise-0.4",
+            label=weighting,
+            group="second-noisy",
+            start="weighting-stochastic-noise-0.4",
+            sets=(f"xpm.weighting={weighting}",),
+            corpus=_noisy(0.4),
+        )
+        for weighting in SECOND_WEIGHTINGS
+    ),
     # Figure 6: wrong nouns.
     Arm(name="student-noise-0.2", label="XPM here", group="noise", start="teacher", corpus=_noisy(0.2)),
     Arm(name="argmax-noise-0.2", label="argmax", group="noise", start="teacher", sets=_PLAIN, corpus=_noisy(0.2)),
@@ -169,5 +182,15 @@ ARMS: Final[tuple[Arm, ...]] = (
     ),
 )
 # What matters most first: a bench that is stopped has whole tables.
-GROUPS: Final = ("core", "continual", "style", "rivals", "noisy-weightings", "noise", "parts", "weightings")
+GROUPS: Final = (
+    "core",
+    "continual",
+    "style",
+    "rivals",
+    "noisy-weightings",
+    "second-noisy",
+    "noise",
+    "parts",
+    "weightings",
+)
 BY_NAME: Final = {arm.name: arm for arm in ARMS}
