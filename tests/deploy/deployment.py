@@ -19,7 +19,7 @@ DEPLOY = ROOT / "deploy"
 TORCHRUN = "torchrun"
 IMAGE_USER = 10001  # of the Dockerfile
 # A value of its own for each role: the users of deploy/redis/users.acl (tests/integration/test_redis_users.py).
-USER_OF = {"train": "trainer", "label": "labeler", "promote": "monitor"}
+USER_OF = {"train": "trainer", "label": "labeler", "promote": "monitor", "watch": "monitor", "audit": "operator"}
 
 
 def ports_of_roles() -> dict[str, int]:
@@ -31,12 +31,25 @@ def ports_of_roles() -> dict[str, int]:
 
 def check_command(words: Sequence[str]) -> str:
     """Parse the arguments of `xpm-stream`; return the command's name. What is no command or option fails."""
-    group = typer.main.get_command(app)
-    context = group.make_context("xpm-stream", list(words), resilient_parsing=True)
-    command = group.get_command(context, words[0])
-    assert command is not None, f"xpm-stream has no command {words[0]!r}"
-    command.make_context(words[0], list(words[1:]), parent=context)
+    command = typer.main.get_command(app)
+    context = command.make_context("xpm-stream", list(words), resilient_parsing=True)
+    for depth, word in enumerate(words):  # commands of commands: `shards add`
+        found = command.get_command(context, word) if hasattr(command, "get_command") else None
+        if found is None:
+            break
+        inner = hasattr(found, "get_command")
+        command, context = (
+            found,
+            found.make_context(word, list(words[depth + 1 :]), parent=context, resilient_parsing=inner),
+        )
+    assert not hasattr(command, "get_command"), f"xpm-stream has no command {' '.join(words)}"
     return words[0]
+
+
+def has_command(name: str) -> bool:
+    """Whether `xpm-stream NAME` exists."""
+    command = typer.main.get_command(app)
+    return name in command.list_commands(command.make_context("xpm-stream", [], resilient_parsing=True))
 
 
 def check_process(entry_point: Sequence[str], arguments: Sequence[str]) -> str:
