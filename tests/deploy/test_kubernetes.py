@@ -239,6 +239,7 @@ def test_every_selector_selects_what_it_should(source: str) -> None:
     for manifest in of_kind(source, "Deployment", "StatefulSet"):
         name = manifest["metadata"]["name"]
         assert selected(manifest["spec"]["selector"]) == {name}, "would take over another's pods"
+        assert manifest["metadata"]["labels"].items() <= labels[name].items()
 
 
 @each
