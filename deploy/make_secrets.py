@@ -2,9 +2,10 @@
 
     python deploy/make_secrets.py FOLDER [--namespace xpm] [--redis redis:6379]
 
-Writes users.acl (deploy/redis/users.acl with a random password for each user and without comments, which Redis does not
-read), the password.conf that redis.conf includes, redis_url_USER for the users that `redis.url: file:///PATH` names,
-redis_password_USER for those without a URL, and grafana_admin_password. A folder that exists is refused: the passwords in it may be in use.
+Writes users.acl (deploy/redis/users.acl with a random password for each user, and without comments, which Redis does
+not read), the password.conf that redis.conf includes, redis_url_USER for the users that `redis.url: file:///PATH`
+names, redis_password_USER for those without a URL, and grafana_admin_password. A folder that exists is refused: the
+passwords in it may be in use.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ WITHOUT_URL = ("admin", "scaler")  # people with redis-cli; KEDA and health chec
 
 
 def make_secrets(folder: Path, *, namespace: str, redis: str) -> None:
-    """Write the files; only the owner may enter the folder, but its files are readable: a container's user reads them."""
+    """Write the files. Only the owner may enter the folder, but all may read its files: a container's user does."""
     folder.mkdir(mode=0o700, parents=True)
     lines = [line for line in ACL_FILE.read_text(encoding="utf-8").splitlines() if line.startswith("user ")]
     acl = "\n".join(lines).replace("{xpm}", f"{{{namespace}}}") + "\n"

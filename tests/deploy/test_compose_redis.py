@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import signal
 import socket
 import subprocess
+import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -163,3 +165,50 @@ def test_its_health_check_tells_a_server_that_answers_from_one_that_does_not(ser
     assert healthy(server.check)
     assert not healthy(server.check.replace(str(server.port), str(free_ports()[0])))
     assert not healthy(server.check.replace("--user scaler", "--user nobody"))
+
+
+def run_folder_for(server: Started, folder: Path, *, user: str, port: int) -> Path:
+    """A folder with the configuration that deploy/compose.yaml gives the roles, but for the places of this test."""
+    config = yaml.safe_load((DEPLOY / "compose_run.yaml").read_text(encoding="utf-8"))
+    config |= {"folder": str(folder), "registry": {"url": str(folder / "registry")}}
+    config["redis"]["url"] = server.url_of(user)
+    config["metrics"]["port"] = port
+    folder.mkdir()
+    (folder / "config.yaml").write_text(yaml.safe_dump(config), encoding="utf-8")
+    return folder
+
+
+def test_a_role_starts_is_healthy_and_leaves_on_sigterm(server: Started, tmp_path: Path) -> None:
+    port = free_ports()[0]
+    run = run_folder_for(server, tmp_path / "run", user="monitor", port=port)
+    words = [sys.executable, "-m", "xpm_stream.cli.main", "promote", str(run / "config.yaml")]
+    environment = {**os.environ, "XPM_STREAM_HEALTH_PORT": str(port + 1)}
+    with subprocess.Popen(words, stdout=subprocess.PIPE, stderr=subprocess.STDOUT) as promoter:
+        try:
+
+            def healthy() -> bool:
+                assert promoter.poll() is None, promoter.communicate()[0]
+                check = [sys.executable, str(DEPLOY / "healthcheck.py")]
+                return subprocess.run(check, env=environment, capture_output=True, check=False).returncode == 0
+
+            until(healthy, what="the promoter's health check", within_s=60)
+            promoter.send_signal(signal.SIGTERM)
+            assert promoter.wait(60) == 0
+        finally:
+            promoter.kill()
+    password = (server.secrets / "redis_url_monitor").read_text(encoding="utf-8").split(":")[2].partition("@")[0]
+    for file in (path for path in run.rglob("*") if path.is_file()):
+        assert password not in file.read_text(encoding="utf-8"), f"{file.name} holds a password"
+
+
+def test_the_operators_user_may_do_what_the_operators_service_does(server: Started, tmp_path: Path) -> None:
+    run = run_folder_for(server, tmp_path / "run", user="operator", port=0)
+    for words in (["audit", str(run)], ["shards", "list", str(run)], ["dead", "list", str(run)]):
+        answer = subprocess.run(
+            [sys.executable, "-m", "xpm_stream.cli.main", *words],
+            capture_output=True,
+            text=True,
+            timeout=60,
+            check=False,
+        )
+        assert answer.returncode == 0, answer.stdout + answer.stderr
