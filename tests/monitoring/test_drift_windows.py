@@ -64,6 +64,7 @@ def test_a_label_that_cannot_be_counted_leaves_the_window_as_it_was():
     with pytest.raises(DataError, match="not finite"):
         stream.add(label(float("nan")), teacher="v1", now_s=1.0)
     (closed,) = stream.add(label(0.1), teacher="v1", now_s=2.0)
+    assert (closed.num_labels, closed.teachers) == (2, {"v1": 2})
     assert closed.counts == (2 * REFERENCE.layout.count([label(0.1)])[0]).tolist()
 
 
