@@ -12,7 +12,10 @@ from xpm_stream.config.sections import NonNegative, Positive, Seconds, Section
 class RedisConfig(Section):
     """Where the label queue lives."""
 
-    url: str = Field("embedded", description="`embedded`, or any redis://, rediss:// or unix:// URL")
+    url: str = Field(
+        "embedded",
+        description="`embedded`; any redis://, rediss:// or unix:// URL; or file:///PATH: a file that holds one",
+    )
     namespace: str = Field("xpm", pattern=r"^[A-Za-z0-9_.-]+$", description="prefix and hash tag of every key")
     connect_timeout_s: Seconds = Field(5.0, description="one connection attempt")
     retry_for_s: Seconds = Field(60.0, description="how long a role waits for a Redis that went away")

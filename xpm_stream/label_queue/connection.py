@@ -18,7 +18,7 @@ from xpm_stream.label_queue.embedded import start_or_join
 from xpm_stream.label_queue.labelqueue import LabelQueue
 from xpm_stream.label_queue.redis_edge import Outage, RedisEdge
 from xpm_stream.label_queue.redis_errors import masked_url
-from xpm_stream.label_queue.redis_url import check_url, not_a_url
+from xpm_stream.label_queue.redis_url import check_url, not_a_url, read_url
 
 _OLDEST: Final = (6, 2)
 
@@ -73,7 +73,8 @@ def open_url(
     on_outage: Callable[[Outage], None] | None = None,
     stop: threading.Event | None = None,
 ) -> LabelQueue:
-    """Opens the queue on the Redis at `url`; raises what `connect` does."""
+    """Opens the queue on the Redis at `url`, or at the URL in the file that it names; raises what `connect` does."""
+    url = read_url(url)
     check_url(url)
     where = masked_url(url)
     options: dict[str, Any] = {

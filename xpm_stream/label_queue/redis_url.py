@@ -1,4 +1,4 @@
-"""What a Redis URL may say, checked before anything connects. No message carries a password."""
+"""What `redis.url` may say, checked before anything connects. No message carries a password."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from urllib.parse import parse_qs, urlsplit
 
 from xpm_stream.errors import ConfigError
 
+_FILE: Final = "file://"
 _SCHEMES: Final = ("redis://", "rediss://", "unix://")
 _TLS_FILES: Final = ("ssl_ca_certs", "ssl_certfile", "ssl_keyfile", "ssl_ca_path")
 _TLS_OPTIONS: Final = (
@@ -30,6 +31,27 @@ def not_a_url() -> ConfigError:
     )
 
 
+def read_url(setting: str) -> str:
+    """The URL itself, or what the file holds that a `file:///PATH` names.
+
+    So secrets of Docker and Kubernetes are files, and no configuration, saved copy or process list holds a password.
+
+    Raises:
+        ConfigError: the file cannot be read, or holds nothing.
+    """
+    if not setting.startswith(_FILE):
+        return setting
+    path = Path(setting.removeprefix(_FILE))
+    try:
+        url = path.read_text(encoding="utf-8").strip()
+    except (OSError, UnicodeDecodeError) as error:
+        why = getattr(error, "strerror", None) or "it is not a text"
+        raise ConfigError(f"redis.url names the file {path}, which cannot be read: {why}") from error
+    if not url:
+        raise ConfigError(f"redis.url names the file {path}, which is empty: write redis://user:password@host:port/db")
+    return url
+
+
 def check_url(url: str) -> None:
     """Finds what would fail later, or mean something else than was meant.
 
@@ -39,7 +61,8 @@ def check_url(url: str) -> None:
     """
     if not url.startswith(_SCHEMES):
         raise ConfigError(
-            f"redis.url begins with {url.partition(':')[0]!r}; use `embedded`, redis://, rediss:// or unix://"
+            f"redis.url begins with {url.partition(':')[0]!r}; use `embedded`, redis://, rediss://, unix://, "
+            "or file:///PATH for a file that holds one"
         )
     try:
         parts = urlsplit(url)
