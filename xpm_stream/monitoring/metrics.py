@@ -1,4 +1,4 @@
-"""The metrics of one process, typed, and the page that documents them all. The table is in `metric_table.py`."""
+"""The metrics of one process, typed, and the page that documents them all. The tables are in `metric_tables/`."""
 
 from __future__ import annotations
 
@@ -9,8 +9,9 @@ from prometheus_client import CollectorRegistry, Histogram, ProcessCollector
 
 from xpm_stream import __version__
 from xpm_stream.monitoring.metric_spec import MetricSpec
-from xpm_stream.monitoring.metric_table import (
+from xpm_stream.monitoring.metric_tables import (
     GROUPS,
+    DriftMetrics,
     Group,
     LabelerMetrics,
     ProcessMetrics,
@@ -24,7 +25,7 @@ Role = Literal["labeler", "trainer", "promoter", "monitor"]
 _PAGE_HEAD: Final = """\
 # Metrics
 
-Written from `xpm_stream/monitoring/metric_table.py`; do not edit. To write it again:
+Written from `xpm_stream/monitoring/metric_tables/`; do not edit. To write it again:
 
 ```sh
 python -c 'from xpm_stream.monitoring import metrics; print(metrics.render_metrics_page(), end="")' > docs/metrics.md
@@ -38,9 +39,11 @@ _OF_ROLE: Final[dict[Role, tuple[type[Group], ...]]] = {
     "labeler": (LabelerMetrics,),
     "trainer": (TrainerMetrics,),
     "promoter": (PromoterMetrics,),
-    "monitor": (),
+    "monitor": (DriftMetrics,),
 }
-_GroupT = TypeVar("_GroupT", LabelerMetrics, TrainerMetrics, PromoterMetrics, QueueMetrics, ProcessMetrics)
+_GroupT = TypeVar(
+    "_GroupT", LabelerMetrics, TrainerMetrics, PromoterMetrics, DriftMetrics, QueueMetrics, ProcessMetrics
+)
 
 
 class Metrics:
@@ -73,6 +76,11 @@ class Metrics:
     def promoter(self) -> PromoterMetrics:
         """What was promoted, and how long it took."""
         return self._group(PromoterMetrics)
+
+    @property
+    def drift(self) -> DriftMetrics:
+        """Whether the stream is still what it was."""
+        return self._group(DriftMetrics)
 
     @property
     def queue(self) -> QueueMetrics:

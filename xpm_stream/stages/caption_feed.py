@@ -13,7 +13,7 @@ from xpm_stream.data.shard_urls import expand_shard_urls
 from xpm_stream.errors import ConfigError, DataError, SampleError, ShardError, XpmStreamError
 from xpm_stream.label_queue import Cursor, ShardRecord
 from xpm_stream.methods.base import CaptionImage
-from xpm_stream.monitoring.metric_table import LabelerMetrics
+from xpm_stream.monitoring.metric_tables import LabelerMetrics
 from xpm_stream.records import SampleId
 from xpm_stream.stages.prepared_samples import SamplePreparer, ShardEnd, Usable
 

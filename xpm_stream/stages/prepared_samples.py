@@ -17,7 +17,7 @@ from xpm_stream.data.tar_reading import ShardDamage, TarSample, read_samples, sa
 from xpm_stream.data.tar_stream import TarDamageError
 from xpm_stream.errors import DataError, SampleError, ShardError
 from xpm_stream.label_queue import Cursor, RelabelWork, ShardRecord
-from xpm_stream.monitoring.metric_table import LabelerMetrics
+from xpm_stream.monitoring.metric_tables import LabelerMetrics
 from xpm_stream.records import Annotation, ImageInline, ImagePayload
 from xpm_stream.text.caption_nouns import CaptionNouns
 

@@ -72,7 +72,12 @@ def role_process(name: str, *, kind: RoleKind, config: RunConfig, port_offset: i
         )
         if config.metrics.enabled:
             port = config.metrics.port + port_offset if config.metrics.port else 0
-            health = Health(readiness=lambda: [why for check in role.unready if (why := check())])
+
+            def unready() -> list[str]:
+                return [why for check in role.unready if (why := check())]
+
+            health = Health(readiness=unready)
+            metrics.process.ready.set_function(lambda: float(not unready()))
             stack.enter_context(
                 serve_metrics(metrics, host=config.metrics.host, port=port, health=health, run_folder=folder.root)
             )

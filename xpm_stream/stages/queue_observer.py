@@ -43,6 +43,8 @@ class QueueObserver:
 
     def _look(self) -> None:
         stats, gauges = self._queue.stats(), self._metrics.queue
+        gauges.max_unacked_labels.set(self._queue.config.max_unacked_labels)
+        gauges.max_unacked_bytes.set(self._queue.config.max_unacked_mb * 1024 * 1024)
         gauges.stream_entries.set(stats.unacked_labels)
         gauges.unacked_labels.set(stats.unacked_labels)
         gauges.unacked_bytes.set(stats.unacked_bytes)
