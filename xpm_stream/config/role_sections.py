@@ -6,6 +6,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
+from xpm_stream.config.monitor_sections import GatesConfig
 from xpm_stream.config.sections import Fraction, NonNegative, Positive, Precision, Seconds, Section
 
 
@@ -77,6 +78,7 @@ class PromotionConfig(Section):
         "student", description="what is proposed; `ema` needs optimiser.ema_decay above 0"
     )
     poll_s: Seconds = Field(1.0, description="how often the promoter looks for candidates")
+    gates: GatesConfig = GatesConfig()
 
 
 class EvaluationConfig(Section):

@@ -14,6 +14,7 @@ from xpm_stream.config.method_sections import (
     UnbiasedTeacherConfig,
     XpmConfig,
 )
+from xpm_stream.config.monitor_sections import DriftConfig
 from xpm_stream.config.network_sections import GroundingConfig, ModelConfig, PretrainingConfig, TeacherConfig
 from xpm_stream.config.queue_sections import MetricsConfig, QueueConfig, RedisConfig, RegistryConfig
 from xpm_stream.config.role_sections import (
@@ -58,6 +59,7 @@ class RunConfig(Section):
     promotion: PromotionConfig = PromotionConfig()
     registry: RegistryConfig = RegistryConfig()
     metrics: MetricsConfig = MetricsConfig()
+    drift: DriftConfig = DriftConfig()
     evaluation: EvaluationConfig = EvaluationConfig()
 
     @model_validator(mode="before")
@@ -76,6 +78,11 @@ class RunConfig(Section):
             raise ValueError(
                 f"queue.max_unacked_labels ({labels}) is below trainer.batch_captions ({batch}), so that no batch "
                 "would ever be full: raise the one or lower the other"
+            )
+        if self.drift.min_window_labels > self.drift.window_labels:
+            raise ValueError(
+                f"drift.min_window_labels ({self.drift.min_window_labels}) is above drift.window_labels "
+                f"({self.drift.window_labels}), so that no window would ever be judged"
             )
         replayed, kept = self.trainer.replay_images, self.trainer.replay_capacity
         if replayed > kept:
