@@ -144,7 +144,7 @@ class World:
                 "stall_timeout_s": 60.0,
                 "threads": 1,
             },
-            "promotion": {"every_steps": 9, "poll_s": 0.1},
+            "promotion": {"every_steps": 9, "poll_s": 0.1, "gates": {"enabled": False}},
             "metrics": {"enabled": False},
         }
         return parse_config(tree, source=self.cell.name)

@@ -202,7 +202,7 @@ def stub_config(folder: Path, *, redis_url: str, sections: dict[str, dict[str, A
         "data": {"shards": [str(folder / "corpus" / "*.tar")]},
         "labeler": {"threads": 1},
         "trainer": {"threads": 1, "batch_base": 0, "batch_captions": 16},
-        "promotion": {"poll_s": 0.5},
+        "promotion": {"poll_s": 0.5, "gates": {"enabled": False}},
         "metrics": {"port": 0},
     }
     for name, values in sections.items():

@@ -202,7 +202,7 @@ def make_stub_run(
         "queue": {"max_unacked_labels": 256, "lease_ttl_s": 3.0},
         "labeler": {"batch_images": 16, "threads": 1},
         "trainer": {"batch_base": 0, "batch_captions": 16, "checkpoint_every_steps": 4, "threads": 1},
-        "promotion": {"every_steps": 20, "poll_s": 0.2},
+        "promotion": {"every_steps": 20, "poll_s": 0.2, "gates": {"enabled": False}},
         "metrics": {"port": 0},
     }
     for name, section in sections.items():

@@ -9,7 +9,7 @@ import typer
 from rich.console import Console
 from rich.text import Text
 
-from xpm_stream.cli import corpora, dead, lexicon, roles, runs, shards
+from xpm_stream.cli import checkpoints, corpora, dead, lexicon, roles, runs, shards
 from xpm_stream.errors import XpmStreamError
 
 app = typer.Typer(
@@ -25,6 +25,7 @@ roles.register(app)
 corpora.register(app)
 shards.register(app)
 dead.register(app)
+checkpoints.register(app)
 lexicon.register(app)
 
 

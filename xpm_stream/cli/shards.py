@@ -9,14 +9,11 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import typer
 from rich.console import Console
 
-from xpm_stream.cli.options import RunOrConfig, RunPath
+from xpm_stream.cli.options import RunOrConfig, RunPath, config_of
 from xpm_stream.config import load_config
 from xpm_stream.errors import ConfigError
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
-    from xpm_stream.config import RunConfig
     from xpm_stream.label_queue import ShardRow
 
 shards = typer.Typer(help="Caption shards: pack; list, add, watch, retry, stream again.", no_args_is_help=True)
@@ -86,7 +83,7 @@ def add(
     """Add shards to a run as they are now; those it knows are left alone."""
     from xpm_stream.stages.shard_registration import add_shards
 
-    added, named = add_shards(_config_of(run), patterns, pass_index=pass_index)
+    added, named = add_shards(config_of(run), patterns, pass_index=pass_index)
     typer.echo(f"{_shards(added)} added, {named - added:,} already known")
 
 
@@ -136,7 +133,7 @@ def watch(
     """Have the labelers look for new shards while everything runs. The run does not end before the watch is stopped."""
     from xpm_stream.stages import shard_ledger
 
-    config = _config_of(run)
+    config = config_of(run)
     if not (patterns or stop or show):
         raise ConfigError("shards watch: name a pattern, or use --list or --stop PATTERN")
     if stop:
@@ -151,11 +148,6 @@ def watch(
 
         for pattern, since_s in shard_ledger.watched_patterns(config).items():
             typer.echo(f"{pattern}  since {utc(since_s)} UTC")
-
-
-def _config_of(run: Path) -> RunConfig:
-    """A run that has not started yet has no folder; it may be given its shards all the same."""
-    return load_config(run if run.is_file() else run / "config.yaml")
 
 
 def _facts(row: ShardRow) -> dict[str, object]:

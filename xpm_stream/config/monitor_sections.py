@@ -37,6 +37,7 @@ class GatesConfig(Section):
     """What a candidate must show before it becomes the teacher."""
 
     enabled: bool = Field(True, description="false: whole files and finite weights are enough")
+    device: str = Field("auto", description="where candidates are measured: auto, cpu, cuda, cuda:N")
     min_steps: NonNegative = Field(0, description="trainer steps since the champion's candidate")
     min_samples: NonNegative = Field(0, description="caption samples trained since the champion's candidate")
     held_out_images: NonNegative = Field(
@@ -49,7 +50,7 @@ class GatesConfig(Section):
         200, description="frozen caption images that every candidate labels; 0: no canary set"
     )
     min_canary_agreement: Fraction = Field(
-        0.1, description="share of canary labels that champion and candidate agree on (word, and box at IoU 0.5)"
+        0.3, description="share of canary labels that champion and candidate agree on (word, and box at IoU 0.5)"
     )
     min_label_ratio: Annotated[float, Field(ge=0)] = Field(
         0.5, description="labels a canary image, against the champion's"

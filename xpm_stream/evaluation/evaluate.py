@@ -114,6 +114,39 @@ def evaluate_model(
     )
 
 
+def judge_classes(
+    detector: Detector,
+    *,
+    truth: GroundTruth,
+    read_image: Callable[[int], Image],
+    names: Sequence[str],
+    config: EvaluationConfig,
+    on_progress: Callable[[int, int], None] | None = None,
+) -> InstanceScores:
+    """Judge `detector` on one set of classes alone: its `by_split` holds `base`, the mean over `names`.
+
+    Raises:
+        DataError: no image contains any of the classes, or the detector's answer does not fit the question.
+    """
+    known = truth.known_classes(names)
+    results, _ = _detect(
+        detector,
+        truth.images_with(known),
+        read_image=read_image,
+        vocabularies={"base": known},
+        batch_images=config.batch_images,
+        on_progress=on_progress,
+        propose=False,
+    )
+    return score_instances(
+        results["base"],
+        truth=truth,
+        setting="constrained",
+        splits={"base": known},
+        max_detections=config.max_detections,
+    )
+
+
 def _detect(
     detector: Detector,
     image_ids: Sequence[int],
@@ -122,6 +155,7 @@ def _detect(
     vocabularies: Mapping[Split, Sequence[str]],
     batch_images: int,
     on_progress: Callable[[int, int], None] | None,
+    propose: bool = True,
 ) -> tuple[dict[Split, list[DetectionResult]], list[ProposalResult]]:
     results: dict[Split, list[DetectionResult]] = {split: [] for split in vocabularies}
     proposals: list[ProposalResult] = []
@@ -131,7 +165,7 @@ def _detect(
         answers = _ask(detector, images, vocabularies=list(vocabularies.values()))
         for split, answer in zip(vocabularies, answers, strict=True):
             results[split].extend(_result(image_id, found) for image_id, found in zip(batch, answer, strict=True))
-        if isinstance(detector, BoxProposer):
+        if propose and isinstance(detector, BoxProposer):
             boxes = zip(batch, detector.propose_boxes(images), strict=True)
             proposals.extend(ProposalResult(image_id=image_id, boxes_xyxy=found) for image_id, found in boxes)
         if on_progress is not None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -13,7 +13,7 @@ from xpm_stream.config import RunConfig
 from xpm_stream.errors import ConfigError
 from xpm_stream.evaluation.detector import Floats, ImageDetections
 from xpm_stream.methods import find_method
-from xpm_stream.methods.base import InstanceMethod
+from xpm_stream.methods.base import InstanceMethod, Method
 from xpm_stream.registry.checkpoints import CheckpointStore
 from xpm_stream.stages.devices import autocast, choose_device
 from xpm_stream.stages.network_files import checkpoint_base_classes, checkpoint_config, load_network
@@ -56,9 +56,19 @@ def load_model(url: str, *, like: RunConfig | None = None) -> LoadedModel:
     if like is not None:
         config = config.model_copy(update={"evaluation": like.evaluation, "trainer": like.trainer})
     device = choose_device(config.trainer.device, threads=config.evaluation.threads)
-    method = find_method(config.method)(config, base_classes=checkpoint_base_classes(files, name=name))
+    method = load_method(files, name=name, config=config, device=device)
     if not isinstance(method, InstanceMethod):
         raise ConfigError(f"checkpoint {name} is of method {config.method}, which does not detect instances")
+    return LoadedModel(name, config, method, device)
+
+
+def load_method(files: Mapping[str, bytes], *, name: str, config: RunConfig, device: torch.device) -> Method:
+    """Return the method of a checkpoint's files on a device, ready to label and detect.
+
+    Raises:
+        CheckpointError: the files do not fit the configuration.
+    """
+    method = find_method(config.method)(config, base_classes=checkpoint_base_classes(files, name=name))
     method.network.to(device).eval()
     load_network(method, files, name=name)
-    return LoadedModel(name, config, method, device)
+    return method

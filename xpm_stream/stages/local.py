@@ -157,6 +157,7 @@ class _Roles:
     def __init__(self, run: LocalRun, stack: ExitStack) -> None:
         self._run = run
         self._started: list[Child] = []
+        self._promoter: Child
         stack.callback(self._stop_all)
 
     def pretrain(self, *, on_look: Callable[[], None], stopped: Callable[[], bool]) -> bool:
@@ -171,7 +172,7 @@ class _Roles:
 
     def teach(self, *, on_look: Callable[[], None], stopped: Callable[[], bool]) -> bool:
         """Have a first teacher trained and promoted."""
-        promoter = self._start("promoter", "promote")
+        promoter = self._promoter = self._start("promoter", "promote")
         teacher = self._start("teacher", "teach")
         while not (teacher.check() and self._has_teacher()):
             promoter.check()
@@ -197,7 +198,15 @@ class _Roles:
             time.sleep(_LOOK_EVERY_S)
         for labeler in labelers:
             labeler.ask_to_stop()
+        while self._pending() and not self._promoter.check():  # the last student is judged, too
+            if stopped():
+                return False
+            on_look()
+            time.sleep(_LOOK_EVERY_S)
         return True
+
+    def _pending(self) -> bool:
+        return bool(PromotionLog(self._run.folder.registry_url(self._run.config)).pending_candidates())
 
     def _has_teacher(self) -> bool:
         """Whether a teacher is promoted.

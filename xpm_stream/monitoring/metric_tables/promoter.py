@@ -67,13 +67,13 @@ class PromoterMetrics:
         Gauge,
         gauge(
             "xpm_promoter_consecutive_failures",
-            "Candidates in a row that were refused or inconclusive since the last promotion.",
+            "Candidates refused since the last promotion or rollback.",
         ),
     ]
     held: Annotated[
         Gauge,
         gauge(
             "xpm_promoter_held",
-            "1 once promotion.max_failures candidates in a row failed: nothing is promoted until a person decides.",
+            "1 once promotion.gates.max_failures candidates were refused: nothing is promoted until a person decides.",
         ),
     ]

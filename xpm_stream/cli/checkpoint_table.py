@@ -1,0 +1,71 @@
+"""The promotion log as a table."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Sequence
+from typing import Final
+
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from xpm_stream.cli.shard_table import utc
+from xpm_stream.registry.promotion_log import Candidate, PromotionEntry
+
+_STYLES: Final = {
+    "promote": "green",
+    "rollback": "yellow",
+    "refuse": "red",
+    "revoke": "bold red",
+    "inconclusive": "yellow",
+}
+_MARKS: Final = {"pass": ("+", "green"), "fail": ("x", "bold red"), "unknown": ("?", "yellow")}
+
+
+def print_history(
+    console: Console,
+    entries: Sequence[PromotionEntry],
+    *,
+    champion: PromotionEntry | None,
+    revoked: Collection[int],
+    pending: Sequence[Candidate],
+) -> None:
+    """Print a line for each entry, then what its gates measured, and what waits."""
+    if not entries:
+        console.print("no teacher has been proposed yet" if not pending else "no candidate is decided yet")
+    for entry in entries:
+        console.print(_headline(entry, champion=champion, revoked=revoked), soft_wrap=True)
+        gates = entry.checks.get("gates", [])
+        if gates:
+            console.print(_gates(gates))
+        else:
+            for reason in entry.reasons:
+                console.print(Text(f"    {reason}", style="dim"), soft_wrap=True)
+    for candidate in pending:
+        console.print(Text(f"candidate {candidate.number}, {candidate.checkpoint}: not decided yet"), soft_wrap=True)
+
+
+def _headline(entry: PromotionEntry, *, champion: PromotionEntry | None, revoked: Collection[int]) -> Text:
+    line = Text()
+    line.append(f"{entry.number:>3}  {utc(entry.created_at_s)}  ")
+    line.append(f"{entry.action:<12}", style=_STYLES[entry.action])
+    line.append(f" {entry.checkpoint}")
+    if entry.target is not None:
+        line.append(f" (of entry {entry.target})")
+    line.append(f"  by {entry.by}", style="dim")
+    if champion is not None and entry.number == champion.number:
+        line.append("  <- champion", style="bold green")
+    elif entry.number in revoked:
+        line.append("  revoked", style="red")
+    return line
+
+
+def _gates(gates: Sequence[dict[str, object]]) -> Table:
+    table = Table(box=None, show_header=False, padding=(0, 1), pad_edge=False)
+    table.add_column(min_width=4)
+    table.add_column()
+    table.add_column()
+    for gate in gates:
+        mark, style = _MARKS[str(gate["outcome"])]
+        table.add_row("", Text(f"{mark} {gate['gate']}", style=style), Text(str(gate["why"])))
+    return table
