@@ -26,7 +26,21 @@ SMALL: dict[str, Any] = {
     "queue": {"lease_ttl_s": 4.0},
     "labeler": {"batch_images": 4, "threads": 1, "teacher_poll_s": 0.3},
     "trainer": {"batch_captions": 4, "batch_base": 2, "checkpoint_every_steps": 2, "threads": 1},
-    "promotion": {"every_steps": 3, "poll_s": 0.3},
+    "promotion": {
+        "every_steps": 3,
+        "poll_s": 0.3,
+        # Measured like any other's, but what a student of a few steps does is arbitrary.
+        "gates": {
+            "held_out_images": 4,
+            "canary_images": 4,
+            "max_base_ap50_drop": 100.0,
+            "min_canary_agreement": 0.0,
+            "min_label_ratio": 0.0,
+            "max_label_ratio": 1e9,
+            "min_entropy_ratio": 0.0,
+            "max_reliability_drop": 1.0,
+        },
+    },
     "evaluation": {"threads": 1},
     "metrics": {"port": 0},
 }

@@ -36,11 +36,12 @@ def print_history(
     for entry in entries:
         console.print(_headline(entry, champion=champion, revoked=revoked), soft_wrap=True)
         gates = entry.checks.get("gates", [])
+        said = {gate["why"] for gate in gates}
+        for reason in entry.reasons:
+            if reason not in said:
+                console.print(Text(f"     {reason}"), soft_wrap=True)
         if gates:
             console.print(_gates(gates))
-        else:
-            for reason in entry.reasons:
-                console.print(Text(f"    {reason}", style="dim"), soft_wrap=True)
     for candidate in pending:
         console.print(Text(f"candidate {candidate.number}, {candidate.checkpoint}: not decided yet"), soft_wrap=True)
 
