@@ -60,3 +60,10 @@ class MetricsConfig(Section):
         description="first port: trainer, promoter, then labelers; rank N of a trainer: 1000 + N above it; 0: any free "
         "port, written to the run folder",
     )
+
+
+class LogsConfig(Section):
+    """Files in `logs/` of the run folder: a full one is renamed to `.1`, older ones to `.2` and so on."""
+
+    max_mb: Positive = Field(64, description="MiB above which a new file is begun, ROLE.jsonl and ROLE.out alike")
+    keep: Positive = Field(5, description="full files kept of each; the oldest above that is deleted")

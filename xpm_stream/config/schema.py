@@ -16,7 +16,7 @@ from xpm_stream.config.method_sections import (
 )
 from xpm_stream.config.monitor_sections import DriftConfig
 from xpm_stream.config.network_sections import GroundingConfig, ModelConfig, PretrainingConfig, TeacherConfig
-from xpm_stream.config.queue_sections import MetricsConfig, QueueConfig, RedisConfig, RegistryConfig
+from xpm_stream.config.queue_sections import LogsConfig, MetricsConfig, QueueConfig, RedisConfig, RegistryConfig
 from xpm_stream.config.role_sections import (
     EvaluationConfig,
     LabelerConfig,
@@ -59,6 +59,7 @@ class RunConfig(Section):
     promotion: PromotionConfig = PromotionConfig()
     registry: RegistryConfig = RegistryConfig()
     metrics: MetricsConfig = MetricsConfig()
+    logs: LogsConfig = LogsConfig()
     drift: DriftConfig = DriftConfig()
     evaluation: EvaluationConfig = EvaluationConfig()
 

@@ -16,6 +16,7 @@ import structlog
 from xpm_stream.config import RunConfig, save_resolved
 from xpm_stream.errors import QueueUnavailable
 from xpm_stream.label_queue import LabelQueue, Outage, connect
+from xpm_stream.monitoring.log_files import Rotation
 from xpm_stream.monitoring.logs import configure_logging
 from xpm_stream.monitoring.metrics import Metrics
 from xpm_stream.monitoring.metrics import Role as RoleKind
@@ -68,7 +69,7 @@ def role_process(name: str, *, kind: RoleKind, config: RunConfig, port_offset: i
     folder.create()
     _keep_config(config, folder)
     with ExitStack() as stack:
-        log = configure_logging(name, run_folder=folder.root)
+        log = configure_logging(name, run_folder=folder.root, rotation=Rotation.of(config.logs))
         stop = threading.Event()
         stack.enter_context(_stop_on_signals(stop))
         metrics = Metrics(kind)
