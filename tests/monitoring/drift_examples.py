@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
+from scipy.special import expit, logit
 
 from benchmarks.drift_labels import LabelModel
 from xpm_stream.monitoring.drift_measures import LabelMeasures
@@ -55,3 +56,31 @@ def window(number: int, **changes: Any) -> WindowRecord:
         "resume": ResumePoint(entry_id=f"{number}-0", quiet_windows=number),
     }
     return WindowRecord(**{**values, **changes})
+
+
+def taught_otherwise(
+    before: list[LabelMeasures],
+    *,
+    reliability: float = 0.0,
+    score: float = 0.0,
+    area: float = 0.0,
+    noise: float = 0.1,
+    seed: int = 0,
+) -> list[LabelMeasures]:
+    """The same images labelled by a teacher whose logits are shifted, and never quite the same."""
+    rng = np.random.default_rng(seed)
+
+    def moved(values: Any, shift: float) -> list[float]:
+        found: list[float] = expit(logit(np.array(values)) + shift + noise * rng.standard_normal(len(values))).tolist()
+        return found
+
+    return [
+        LabelMeasures(
+            scores=moved(one.scores, score),
+            reliabilities=moved(one.reliabilities, reliability),
+            box_area_shares=moved(one.box_area_shares, area),
+            nouns_per_caption=one.nouns_per_caption,
+            words=one.words,
+        )
+        for one in before
+    ]
