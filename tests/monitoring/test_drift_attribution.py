@@ -115,7 +115,7 @@ def test_with_one_teacher_throughout_it_is_the_data_whatever_the_canary_set_says
 
 
 def test_no_alarm_has_no_cause(stream: Stream) -> None:
-    assert stream.causes({}, {}) == {None: TRIALS}
+    assert stream.causes({}, {})[None] >= TRIALS - 1  # but for a false alarm
 
 
 def test_a_quantity_that_the_teacher_no_longer_gives_is_the_teachers(stream: Stream) -> None:

@@ -119,6 +119,19 @@ class DriftStore:
         """
         self._add(REFERENCES, reference.name, encode_reference(reference), prune=reference.name != "frozen")
 
+    def forget_reference(self, name: str) -> None:
+        """Delete all references of a name: a monitor that starts makes a new one.
+
+        Raises:
+            RegistryError: they cannot be deleted.
+        """
+        for number in self._numbers(REFERENCES, name):
+            path = f"{REFERENCES}/{name}-{number:08d}.json"
+            try:
+                self._files.delete(path)
+            except OSError as error:
+                raise RegistryError(f"cannot delete {path} in {self._files.url}: {error}") from error
+
     def thresholds(self, name: str) -> DriftThresholds | None:
         """Return the newest thresholds of a reference of this name, or none; `bins_id` says of which.
 
