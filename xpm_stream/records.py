@@ -60,6 +60,7 @@ class Finding(msgspec.Struct, frozen=True, kw_only=True):
     word: str
     score: float  # teacher confidence that the word is there, 0..1
     reliability: float | None = None  # 0..1 where the teacher can give one, higher is more trustworthy
+    area_share: float | None = None  # 0..1, of the image, by its box or mask; none: the annotation does not place it
 
 
 class PseudoInstance(msgspec.Struct, frozen=True, gc=False, kw_only=True):
@@ -85,9 +86,17 @@ class InstanceAnnotation(msgspec.Struct, frozen=True, gc=False, kw_only=True, ta
     instances: list[PseudoInstance]
     proposals: list[RegionProposal] = []  # best first; empty for methods that need none
 
-    def findings(self) -> list[Finding]:
-        """Return one finding for each instance."""
-        return [Finding(word=one.word, score=one.score, reliability=one.reliability) for one in self.instances]
+    def findings(self, image_size_wh: tuple[int, int]) -> list[Finding]:
+        """Return one finding for each instance of an image of this size in pixels."""
+        return [
+            Finding(
+                word=one.word,
+                score=one.score,
+                reliability=one.reliability,
+                area_share=_area_share(one.box_xyxy, image_size_wh),
+            )
+            for one in self.instances
+        ]
 
     def partner_images(self) -> Sequence[ImagePayload]:
         """Return the further images that training on this annotation needs: none."""
@@ -112,3 +121,16 @@ class LabelMessage(msgspec.Struct, frozen=True, gc=False, kw_only=True):
     annotation: Annotation
     labelled_at_s: float  # Unix time
     key: str = ""  # the sample's WebDataset key, for people
+    # Object nouns of each caption, zeros included, each word once a caption; empty: an older release wrote the label.
+    nouns_per_caption: list[int] = []
+
+    def findings(self) -> list[Finding]:
+        """Return what its annotation says of the image, one finding for each thing found."""
+        return self.annotation.findings(self.image_size_wh)
+
+
+def _area_share(box_xyxy: tuple[float, float, float, float], image_size_wh: tuple[int, int]) -> float:
+    x1, y1, x2, y2 = box_xyxy
+    width, height = image_size_wh
+    inside = max(0.0, min(x2, width) - max(x1, 0.0)) * max(0.0, min(y2, height) - max(y1, 0.0))
+    return inside / (width * height)

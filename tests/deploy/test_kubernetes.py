@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from pathlib import Path
 from typing import Any
@@ -180,10 +181,19 @@ def test_there_is_one_trainer_with_time_for_its_last_checkpoint(source: str) -> 
     (container,) = pod["containers"]
     assert pod["terminationGracePeriodSeconds"] >= 300
     assert pod["terminationGracePeriodSeconds"] > shutdown_timeout_s(container["args"])
+    # A rank that cannot leave says where it is before torchrun, or the kubelet, kills it unheard.
+    assert pod["terminationGracePeriodSeconds"] > RUN.trainer.stop_timeout_s
+    assert (shutdown_timeout_s(container["args"]) or math.inf) > RUN.trainer.stop_timeout_s
     assert trainer["volumeClaimTemplates"][0]["metadata"]["name"] == "work"
     service = named(source, "Service", trainer["serviceName"])["spec"]
     assert service["clusterIP"] == "None"
-    assert named(source, "Deployment", "xpm-labeler")["spec"]["template"]["spec"]["terminationGracePeriodSeconds"] >= 60
+
+
+@each
+def test_every_role_has_the_time_it_may_take_to_leave(source: str) -> None:
+    for name, limit_s in (("xpm-labeler", RUN.labeler.stop_timeout_s), ("xpm-promoter", RUN.promotion.stop_timeout_s)):
+        grace_s = named(source, "Deployment", name)["spec"]["template"]["spec"]["terminationGracePeriodSeconds"]
+        assert grace_s >= limit_s + 10, name  # the watchdog's own last words, and the container's end
 
 
 def test_gpus_belong_to_the_gpu_overlay_one_rank_each() -> None:

@@ -55,10 +55,15 @@ def test_a_sample_that_is_labelled_again_brings_its_earlier_annotation_to_the_me
 
 def test_findings_are_all_that_counting_needs() -> None:
     annotation = message().annotation
-    assert annotation.findings() == [
-        Finding(word="dog", score=0.5, reliability=0.25),
-        Finding(word="cat", score=0.75, reliability=None),
+    share = (29 * 38) / (48 * 64)
+    assert annotation.findings((48, 64)) == [
+        Finding(word="dog", score=0.5, reliability=0.25, area_share=share),
+        Finding(word="cat", score=0.75, reliability=None, area_share=share),
     ]
+    assert message().findings() == annotation.findings((48, 64))
+    half = annotation.findings((30, 40))[0]
+    assert half.area_share == 1102 / 1200, "what lies outside the image is not counted"
+    assert annotation.findings((10, 20))[0].area_share == (9 * 18) / 200
     assert list(annotation.partner_images()) == []
 
 

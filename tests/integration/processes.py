@@ -140,8 +140,9 @@ class Run:
 
     def log(self, role: str) -> list[dict[str, Any]]:
         """Return the log lines of a role, over all its processes."""
-        path = self.folder / "logs" / f"{role}.jsonl"
-        return [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []
+        # Of two at once the second writes ROLE.PID.jsonl.
+        paths = [path for name in (f"{role}.jsonl", f"{role}.*.jsonl") for path in self.folder.glob(f"logs/{name}")]
+        return [json.loads(line) for path in paths for line in path.read_text().splitlines()]
 
     def logged(self, role: str, message: str) -> list[dict[str, Any]]:
         """Return the log lines of a role that say `message`."""

@@ -84,8 +84,9 @@ class StubRun:
 
     def log(self, kind: str, message: str) -> list[dict[str, Any]]:
         """What a role logged under this message."""
-        path = self.folder / "logs" / f"{_LOG_NAMES[kind]}.jsonl"
-        lines = path.read_text().splitlines() if path.exists() else []
+        names = (f"{_LOG_NAMES[kind]}.jsonl", f"{_LOG_NAMES[kind]}.*.jsonl")  # the second of two at once
+        paths = [path for name in names for path in self.folder.glob(f"logs/{name}")]
+        lines = [line for path in paths for line in path.read_text().splitlines()]
         return [event for line in lines if line and (event := json.loads(line))["message"] == message]
 
     def waits(self, kind: str) -> list[str]:

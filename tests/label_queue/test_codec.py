@@ -58,6 +58,7 @@ messages = st.builds(
     ),
     labelled_at_s=st.floats(0, 1e10),
     key=st.text(max_size=20),
+    nouns_per_caption=st.lists(st.integers(0, 50), max_size=5),
 )
 
 
@@ -199,8 +200,33 @@ def test_an_impossible_instance_is_refused_before_it_is_sent(change, complaint):
         ({"image_size_wh": (0, 5)}, "image size"),
         ({"labelled_at_s": math.inf}, "labelled_at_s"),
         ({"sample": SampleId(0, ShardId("a"), -1)}, "negative"),
+        ({"nouns_per_caption": [2, -1]}, "nouns_per_caption"),
     ],
 )
 def test_an_impossible_message_is_refused_before_it_is_sent(change, complaint):
     with pytest.raises(MessageError, match=complaint):
         encode(msgspec.structs.replace(label(SAMPLE), **change))
+
+
+class _WireBefore(msgspec.Struct, array_like=True):
+    """A label as the release before `nouns_per_caption` declares it."""
+
+    schema_version: int
+    method: str
+    sample: tuple[int, str, int]
+    teacher: tuple[int, int, int]
+    image: list[object]
+    image_size_wh: tuple[int, int]
+    words: list[str]
+    annotation: list[object]
+    labelled_at_s: float
+    key: str
+
+
+def test_nouns_per_caption_are_an_addition_that_older_releases_pass_over_and_newer_ones_do_without():
+    message = msgspec.structs.replace(label(SAMPLE), nouns_per_caption=[3, 0, 1])
+    assert decode(encode(message)).nouns_per_caption == [3, 0, 1]
+    as_read_before = msgspec.msgpack.decode(encode(message), type=_WireBefore)
+    assert (as_read_before.schema_version, as_read_before.key) == (1, message.key)
+    of_before = decode(msgspec.msgpack.encode(as_read_before))
+    assert of_before == msgspec.structs.replace(message, nouns_per_caption=[])

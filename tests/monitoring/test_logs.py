@@ -88,18 +88,6 @@ def test_a_terminal_gets_readable_lines() -> None:
     assert b"hunter2" not in output
 
 
-def test_two_processes_append_whole_lines_to_one_file(tmp_path: Path) -> None:
-    program = (
-        "import sys; from xpm_stream.monitoring.logs import configure_logging\n"
-        f"log = configure_logging('labeler', run_folder={str(tmp_path)!r}, console='off')\n"
-        "for i in range(300): log.info('x' * 500, i=i)"
-    )
-    processes = [subprocess.Popen([sys.executable, "-c", program]) for _ in range(2)]
-    assert [process.wait(timeout=60) for process in processes] == [0, 0]
-    lines = (tmp_path / "logs" / "labeler.jsonl").read_text(encoding="utf-8").splitlines()
-    assert len([json.loads(line) for line in lines]) == 600
-
-
 def test_a_log_file_that_cannot_be_opened_is_named(tmp_path: Path) -> None:
     (tmp_path / "logs").write_text("a file")
     result = subprocess.run(

@@ -14,7 +14,7 @@ from xpm_stream.stages.labeling import batched_for_commit
 from xpm_stream.stages.prepared_samples import Prepared, PreparedSample, ShardEnd, Usable
 
 OUTCOMES = {
-    "usable": Usable(np.zeros((8, 8, 3), dtype=np.uint8), ["dog"], ["a dog"], ImageInline(data=b""), "k"),
+    "usable": Usable(np.zeros((8, 8, 3), dtype=np.uint8), ["dog"], ["a dog"], ImageInline(data=b""), "k", [1]),
     "skip": "no_nouns",
     "reject": SampleError("broken", reason="image_broken"),
 }

@@ -168,3 +168,21 @@ time.sleep(3600)
     finally:
         if child.is_running():
             child.kill()
+
+
+def test_a_failure_is_told_in_its_words_though_the_output_was_full_and_began_anew(start: Start, tmp_path: Path) -> None:
+    config = tmp_path / "run.yaml"
+    config.write_text(
+        f"folder: {tmp_path}\nredis: {{url: 'unix://{tmp_path / 'none.sock'}', retry_for_s: 0.5}}\n"
+        "metrics: {enabled: false}\nlogs: {max_mb: 1, keep: 1}\n"
+    )
+    (tmp_path / "logs").mkdir()
+    earlier = "what an earlier process said\n" * 40_000
+    (tmp_path / "logs" / "promoter.out").write_text(earlier)
+    child = start("promoter", "promote", str(config))
+    assert child.wait(120)
+    with pytest.raises(RoleError, match=r"promoter: connecting: Redis at unix://.*cannot be reached") as failed:
+        child.check()
+    assert "earlier" not in str(failed.value)
+    assert (tmp_path / "logs" / "promoter.out.1").read_text().startswith(earlier)
+    assert "waiting for Redis" in child.output.read_text()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from pathlib import Path
@@ -12,6 +11,8 @@ import pytest
 from gate_runs import draw_corpus, gate_config, write_checkpoint
 
 from xpm_stream.data.synthetic import CorpusPaths
+from xpm_stream.monitoring.drift_records import QueueInWindow, WindowRecord
+from xpm_stream.monitoring.drift_store import DriftStore
 from xpm_stream.registry.promotion_log import PromotionEntry
 from xpm_stream.registry.store import open_store
 from xpm_stream.stages import gate_measures
@@ -134,8 +135,11 @@ def test_too_few_steps_or_samples_leave_it_open_and_the_next_is_judged_anew(
 
 def window(role: Role, number: int, **fields: Any) -> None:
     store = open_store(role.folder.registry_url(role.config))
-    record = {"number": number, "brake": False, "brake_reasons": [], "verdicts": [], **fields}
-    store.create(f"drift/windows/{number:08d}.json", json.dumps(record).encode())
+    queue = QueueInWindow(**dict.fromkeys(QueueInWindow.__struct_fields__, 0))
+    plain = {"num_labels": 1, "labels_seen": 1, "labels_missed": 0, "teacher": "v1", "teachers": {"v1": 1}}
+    times = {"started_at_s": 0.0, "ended_at_s": 1.0, "labels_per_second": 1.0, "instances_per_label": 1.0}
+    facts = {"verdicts": [], "cause": None, "quantiles": {}, "words": [], "queue": queue, "brake": False}
+    DriftStore(store).add_window(WindowRecord(number=number, **{**plain, **times, **facts, **fields}), keep=100)
 
 
 def test_drift_holds_promotions_back_until_its_brake_is_released(
@@ -167,7 +171,7 @@ def test_a_damaged_drift_record_leaves_it_open(make_role: MakeRole, propose: Cal
     open_store(role.folder.registry_url(role.config)).create("drift/windows/00000001.json", b"{")
     Promoter(role).judge_pending()
     assert actions(role) == ["promote", "inconclusive"]
-    assert "is damaged" in role.promotions.entries()[-1].reasons[0]
+    assert "this is no drift window" in role.promotions.entries()[-1].reasons[0]
 
 
 def test_what_cannot_be_measured_leaves_it_open(
@@ -202,8 +206,13 @@ def test_told_to_stop_in_the_middle_it_leaves_the_candidate_to_the_next_promoter
     promoter = Promoter(role)
     promoter.judge_pending()
     propose(role, 2)
-    measuring = gate_measures._measures
-    monkeypatch.setattr(gate_measures, "_measures", lambda *args, **kw: role.stop.set() or measuring(*args, **kw))
+    measuring = gate_measures.measures_of_findings
+
+    def told(*arguments: Any, **options: Any) -> Any:
+        role.stop.set()
+        return measuring(*arguments, **options)
+
+    monkeypatch.setattr(gate_measures, "measures_of_findings", told)
     assert promoter.judge_pending() == 0
     assert actions(role) == ["promote"]
     monkeypatch.undo()
@@ -233,3 +242,12 @@ def test_a_rollback_while_it_measures_is_not_overruled(
     assert promoter.judge_pending() == 1
     assert actions(role) == ["promote", "promote", "rollback", "promote"]
     assert exported(role, "xpm_promoter_conflicts_total") == 1
+
+
+def test_a_champion_that_a_person_promoted_is_measured_too(make_role: MakeRole, propose: Callable[..., None]) -> None:
+    role = make_role()
+    propose(role, 1)
+    role.promotions.append("promote", candidate=1, by="a person")
+    Promoter(role).judge_pending()
+    store = open_store(role.folder.registry_url(role.config))
+    assert store.names("drift/canary/labels") == ["student-e1-s1.json"]

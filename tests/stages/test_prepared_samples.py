@@ -74,6 +74,7 @@ def test_each_sample_is_usable_skipped_or_rejected_and_then_the_shard_ends(shard
     assert isinstance(first, Usable)
     assert first.words == ["dog", "cat"]
     assert first.captions == ["two dogs and a cat", "a dog"]
+    assert first.nouns_per_caption == [2, 1]
     assert first.pixels.shape == (40, 60, 3)
     assert second == "no_nouns"
     assert isinstance(third, SampleError)
@@ -142,10 +143,12 @@ def test_a_sample_is_relabelled_from_its_old_label(shard: ShardRecord) -> None:
         words=usable.words,
         annotation=InstanceAnnotation(instances=[]),
         labelled_at_s=1.0,
+        nouns_per_caption=[2, 1],
     )
     again = preparer.prepare_again(_work(shard, 0, message=old))
     assert isinstance(again, Usable)
     assert (again.words, again.payload) == (usable.words, usable.payload)
+    assert again.nouns_per_caption == [2, 1]
     np.testing.assert_array_equal(again.pixels, usable.pixels)
     Path(shard.url.removeprefix("file://")).unlink()
     gone = preparer.prepare_again(_work(shard, 0, message=old))

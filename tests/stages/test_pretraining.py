@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
+import signal
+import threading
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -11,6 +14,7 @@ from typing import Any
 import pytest
 import safetensors.torch
 import torch
+from redis_servers import until
 
 from xpm_stream.config import RunConfig
 from xpm_stream.config.data_sections import SyntheticCorpusConfig
@@ -220,3 +224,21 @@ def test_joint_training_weighs_the_grounding_terms(make_run: MakeRun) -> None:
     for name in ("words_to_regions_choose_caption", "regions_to_words_choose_image"):
         assert one[name] == pytest.approx(2 * half[name], abs=1e-3)
     assert one["classification"] == half["classification"]
+
+
+def test_a_teacher_that_is_told_to_stop_keeps_its_steps(make_run: MakeRun) -> None:
+    def tell() -> None:
+        until(lambda: _logged(config, "teacher", "teacher step"), what="the first step", within_s=120)
+        os.kill(os.getpid(), signal.SIGTERM)
+
+    config = make_run(teacher={"steps": 1_000_000}, trainer={"checkpoint_every_steps": 1_000_000})
+    RunFolder.of(config).logs.mkdir(parents=True)
+    (RunFolder.of(config).logs / "teacher.jsonl").touch()
+    teller = threading.Thread(target=tell)
+    teller.start()
+    run_teacher(config)
+    teller.join()
+    (stopped,) = _logged(config, "teacher", "stopped")
+    latest = CheckpointStore(RunFolder.of(config).teacher).latest()
+    assert latest is not None
+    assert latest.order == (0, stopped["step"])

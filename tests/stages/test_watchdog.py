@@ -4,6 +4,10 @@ from __future__ import annotations
 
 import subprocess
 import sys
+import urllib.error
+import urllib.request
+
+from redis_servers import until
 
 from xpm_stream.stages.watchdog import EXIT_STALLED, Watchdog
 
@@ -102,3 +106,87 @@ with Watchdog(timeout_s=0.4) as watchdog:
 """
     ended = subprocess.run([sys.executable, "-c", program], check=False, capture_output=True, text=True, timeout=120)
     assert ended.returncode == 0, ended.stderr
+
+
+TOLD_TO_STOP = """
+import threading
+from xpm_stream.stages.watchdog import Watchdog
+stop = threading.Event()
+def stuck_here():
+    threading.Event().wait()
+with Watchdog(timeout_s=3600, stop=stop, stop_timeout_s=0.4) as watchdog:
+    watchdog.progress("fetching images")
+    stop.set()
+    stuck_here()
+"""
+
+
+def test_a_process_that_was_told_to_stop_and_cannot_is_ended_and_says_where() -> None:
+    ended = subprocess.run(
+        [sys.executable, "-c", TOLD_TO_STOP], check=False, capture_output=True, text=True, timeout=120
+    )
+    assert ended.returncode == EXIT_STALLED
+    assert "in stuck_here" in ended.stderr
+    last = ended.stderr.strip().splitlines()[-1]
+    assert last.startswith("error: told to stop, and still there 0 s later, at: fetching images")
+    assert "nothing is lost" in last
+    assert "stop_timeout_s" in last
+
+
+# Nobody reads its standard output or error, as when the terminal, or the process that collects logs, is frozen.
+UNREAD = """
+import os, sys, threading
+from xpm_stream.monitoring.metrics import Metrics
+from xpm_stream.monitoring.serving import Health, serve_metrics
+from xpm_stream.stages import watchdog as module
+module._SAYING_S = {saying_s}
+_, writer = os.pipe()
+os.set_blocking(writer, False)
+try:
+    while True:
+        os.write(writer, bytes(4096))
+except BlockingIOError:
+    os.set_blocking(writer, True)
+with module.Watchdog(timeout_s=0.3) as watchdog:
+    health = Health(liveness=lambda: [stalled] if (stalled := watchdog.stalled()) else [])
+    with serve_metrics(Metrics("labeler"), health=health) as server:
+        print(server.endpoint.url, flush=True)
+        os.dup2(writer, {unread})
+        watchdog.progress("waiting for a lock")
+        threading.Event().wait()
+"""
+
+
+def test_a_stalled_process_ends_though_nobody_reads_what_it_says() -> None:
+    program = UNREAD.format(saying_s=0.5, unread=2)
+    ended = subprocess.run([sys.executable, "-c", program], check=False, stdout=subprocess.DEVNULL, timeout=120)
+    assert ended.returncode == 1, "ended by the last resort"
+
+
+def test_a_stalled_process_that_does_not_end_is_not_alive() -> None:
+    program = UNREAD.format(saying_s=3600, unread=1)
+    with subprocess.Popen([sys.executable, "-c", program], stdout=subprocess.PIPE, text=True) as process:
+        try:
+            assert process.stdout is not None
+            url = process.stdout.readline().strip()
+            until(lambda: "no progress for" in _body(f"{url}/healthz"), what="a process that is not alive")
+            assert "at: waiting for a lock" in _body(f"{url}/healthz")
+            assert _body(f"{url}/readyz").startswith('{"status": "ready"'), "readiness is another question"
+        finally:
+            process.kill()
+
+
+def test_a_watchdog_that_does_not_run_is_noticed() -> None:
+    watchdog = Watchdog(timeout_s=60)
+    assert watchdog.stalled() == "the watchdog is not running"
+    with watchdog:
+        assert watchdog.stalled() is None
+
+
+def _body(url: str) -> str:
+    try:
+        with urllib.request.urlopen(url, timeout=30) as answer:
+            return str(answer.read().decode())
+    except urllib.error.HTTPError as error:
+        with error:
+            return error.read().decode()

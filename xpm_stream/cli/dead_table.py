@@ -98,11 +98,11 @@ def print_opened(console: Console, opened: OpenedLetter) -> None:
         grid.add_row(name, Text(fact))
     console.print(grid)
     if label is not None:
-        findings = Table(title=f"{len(label.annotation.findings())} findings", title_justify="left")
+        findings = Table(title=f"{len(label.findings())} findings", title_justify="left")
         findings.add_column("word")
         for name in ("score", "reliability"):
             findings.add_column(name, justify="right")
-        for finding in label.annotation.findings():
+        for finding in label.findings():
             rated = "-" if finding.reliability is None else f"{finding.reliability:.3f}"
             findings.add_row(Text(finding.word), f"{finding.score:.3f}", rated)
         console.print(findings)

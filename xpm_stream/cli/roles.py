@@ -1,4 +1,4 @@
-"""`xpm-stream pretrain | teach | label | train | promote`: one role in this process."""
+"""`xpm-stream pretrain | teach | label | train | promote | watch`: one role in this process."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from xpm_stream.methods import require_labeler
 
 def register(app: typer.Typer) -> None:
     """Add the commands to the application."""
-    for command in (pretrain, teach, label, train, promote):
+    for command in (pretrain, teach, label, train, promote, watch):
         app.command(rich_help_panel="One role in this process")(command)
 
 
@@ -61,3 +61,17 @@ def promote(config: ConfigPath, overrides: Overrides = None) -> None:
     from xpm_stream.stages.promotion import run_promoter
 
     run_promoter(loaded)
+
+
+def watch(
+    config: ConfigPath,
+    overrides: Overrides = None,
+    new_reference: Annotated[
+        bool, typer.Option("--new-reference", help="labels are well as they are now: begin a new frozen reference")
+    ] = False,
+) -> None:
+    """Watch the label stream for drift, and hold promotions back while the data drifts."""
+    loaded = load_config(config, overrides=overrides or ())
+    from xpm_stream.stages.drift_watch import run_monitor
+
+    run_monitor(loaded, new_reference=new_reference)

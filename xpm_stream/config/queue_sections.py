@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Annotated, Literal
 
 from pydantic import Field
 
@@ -48,6 +48,12 @@ class RegistryConfig(Section):
     """Where checkpoints and the promotion log live."""
 
     url: str | None = Field(None, description="any fsspec URL; none: `registry/` in the run folder")
+    prune: bool = Field(True, description="whether the promoter removes old teachers and candidates")
+    keep_promotions: Positive = Field(10, description="teachers kept, the last promoted and not revoked")
+    keep_candidates: NonNegative = Field(5, description="candidates kept of those not promoted, and revoked teachers")
+    remove_after_s: Annotated[float, Field(ge=0)] = Field(
+        3600.0, description="between the mark and the removal of a checkpoint, for those who are reading it"
+    )
 
 
 class MetricsConfig(Section):
@@ -60,3 +66,10 @@ class MetricsConfig(Section):
         description="first port: trainer, promoter, then labelers; rank N of a trainer: 1000 + N above it; 0: any free "
         "port, written to the run folder",
     )
+
+
+class LogsConfig(Section):
+    """Files in `logs/` of the run folder: a full one is renamed to `.1`, older ones to `.2` and so on."""
+
+    max_mb: Positive = Field(64, description="MiB above which a new file is begun, ROLE.jsonl and ROLE.out alike")
+    keep: Positive = Field(5, description="full files kept of each; the oldest above that is deleted")

@@ -37,6 +37,9 @@ class LabelerConfig(Section):
     precision: Precision = Field("fp32", description="`auto`: bf16 where the machine computes it fast, else fp32")
     device: str = Field("auto", description="auto, cpu, cuda, cuda:N")
     threads: NonNegative = Field(0, description="CPU threads of torch; 0: its default")
+    stop_timeout_s: Seconds = Field(
+        45.0, description="told to stop, it has left this much later, whatever it waits for"
+    )
 
 
 class TrainerConfig(Section):
@@ -57,6 +60,9 @@ class TrainerConfig(Section):
     device: str = Field("auto", description="auto, cpu, cuda, cuda:N")
     threads: NonNegative = Field(0, description="CPU threads of torch; 0: its default")
     stall_timeout_s: Seconds = Field(600.0, description="no progress for this long: say where, and exit non-zero")
+    stop_timeout_s: Seconds = Field(
+        230.0, description="told to stop, it has left this much later, its checkpoint included; teacher training too"
+    )
     horizontal_flip: Fraction = Field(0.5, description="probability of a mirrored image")
     replay_images: NonNegative = Field(
         0,
@@ -78,6 +84,9 @@ class PromotionConfig(Section):
         "student", description="what is proposed; `ema` needs optimiser.ema_decay above 0"
     )
     poll_s: Seconds = Field(1.0, description="how often the promoter looks for candidates")
+    stop_timeout_s: Seconds = Field(
+        45.0, description="told to stop, the promoter has left this much later, whatever it waits for"
+    )
     gates: GatesConfig = GatesConfig()
 
 

@@ -16,7 +16,7 @@ from xpm_stream.config.method_sections import (
 )
 from xpm_stream.config.monitor_sections import DriftConfig
 from xpm_stream.config.network_sections import GroundingConfig, ModelConfig, PretrainingConfig, TeacherConfig
-from xpm_stream.config.queue_sections import MetricsConfig, QueueConfig, RedisConfig, RegistryConfig
+from xpm_stream.config.queue_sections import LogsConfig, MetricsConfig, QueueConfig, RedisConfig, RegistryConfig
 from xpm_stream.config.role_sections import (
     EvaluationConfig,
     LabelerConfig,
@@ -59,6 +59,7 @@ class RunConfig(Section):
     promotion: PromotionConfig = PromotionConfig()
     registry: RegistryConfig = RegistryConfig()
     metrics: MetricsConfig = MetricsConfig()
+    logs: LogsConfig = LogsConfig()
     drift: DriftConfig = DriftConfig()
     evaluation: EvaluationConfig = EvaluationConfig()
 
@@ -83,6 +84,12 @@ class RunConfig(Section):
             raise ValueError(
                 f"drift.min_window_labels ({self.drift.min_window_labels}) is above drift.window_labels "
                 f"({self.drift.window_labels}), so that no window would ever be judged"
+            )
+        gates = self.promotion.gates
+        if gates.enabled and not gates.canary_images and self.drift.enabled and self.drift.brake:
+            raise ValueError(
+                "promotion.gates.canary_images: 0 leaves the drift monitor unable to tell a new teacher from new data, "
+                "and each promotion would put the brake on: set drift.brake: false, too"
             )
         replayed, kept = self.trainer.replay_images, self.trainer.replay_capacity
         if replayed > kept:

@@ -1,9 +1,9 @@
 """Label messages to bytes and back: msgpack, positional, typed, versioned, validated on read.
 
 Layout (schema version 1): [version, method, [pass, shard, ordinal], [promotion, epoch, step], image, [width, height],
-words, annotation, labelled_at_s, key], where image is ["r", url, offset, size, crc32] or ["i", bytes];
+words, annotation, labelled_at_s, key, nouns_per_caption]. An image is ["r", url, offset, size, crc32] or ["i", bytes];
 annotation_wire.py says what an annotation is. A field added at an end needs no new version: a reader that does not know
-it passes over it, and one that misses it takes its default (crc32: none).
+it passes over it, and one that misses it takes its default (crc32: none; nouns_per_caption: empty).
 """
 
 from __future__ import annotations
@@ -53,6 +53,7 @@ class _Wire(msgspec.Struct, frozen=True, gc=False, array_like=True):
     annotation: WireAnnotation
     labelled_at_s: float
     key: str
+    nouns_per_caption: list[int] = []
 
 
 MAX_MESSAGE_BYTES: Final = 64 << 20  # Redis takes half a gigabyte at once, and a commit carries a batch
@@ -94,6 +95,7 @@ def _wire(message: LabelMessage) -> _Wire:
         annotation=to_wire(message.annotation),
         labelled_at_s=message.labelled_at_s,
         key=message.key,
+        nouns_per_caption=message.nouns_per_caption,
     )
 
 
@@ -121,6 +123,7 @@ def decode(data: bytes) -> LabelMessage:
         annotation=from_wire(wire.annotation),
         labelled_at_s=wire.labelled_at_s,
         key=wire.key,
+        nouns_per_caption=wire.nouns_per_caption,
     )
     _check(message)
     return message
@@ -181,6 +184,8 @@ def _check_values(message: LabelMessage) -> None:
             raise MessageError(f"image reference {image.url}@{image.offset} has checksum {image.crc32}, not a CRC-32")
     elif not image.data:
         raise MessageError("the image carried inline is empty")
+    if min(message.nouns_per_caption, default=0) < 0:
+        raise MessageError(f"nouns_per_caption is {message.nouns_per_caption}: numbers of nouns are not negative")
     if not math.isfinite(message.labelled_at_s):
         raise MessageError(f"labelled_at_s is {message.labelled_at_s}")
     check_annotation(message.annotation, where=message.method)

@@ -12,14 +12,16 @@ from xpm_stream.label_queue.labeler_side import LabelerSide
 from xpm_stream.label_queue.relabeling import Relabeling
 from xpm_stream.label_queue.settling import Settling
 from xpm_stream.label_queue.watching import WatchedPatterns
+from xpm_stream.label_queue.watching_labels import LabelLooking
 
 
-class LabelQueue(LabelerSide, Relabeling, Settling, Finishing, DeadLetterDesk, WatchedPatterns):
+class LabelQueue(LabelerSide, Relabeling, Settling, Finishing, DeadLetterDesk, WatchedPatterns, LabelLooking):
     """One namespace of one Redis. Threads may share it; processes open their own with `connect`.
 
     Labelers: add_shards, acquire, renew, release, fail_shard, try_sample, commit, capacity, wait_for_capacity,
     take_relabels, commit_relabels. Trainer: raise_epoch, join_epoch, settle, read, acknowledge, give_back, fail,
     dead_letter, try_alone, end_trial, finish.
+    Drift monitor: look (through a LabelWatcher), stats.
     Operators: stats, shard_rows, audit, retry_shards, watch, unwatch, dead_letters, show_dead_letter, replay, purge.
 
     Every method that reaches Redis raises QueueUnavailable when Redis stayed away for `redis.retry_for_s`, and

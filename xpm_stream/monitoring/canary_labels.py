@@ -6,10 +6,9 @@ from typing import Final
 
 import msgspec
 
-from xpm_stream.errors import DataError
 from xpm_stream.monitoring.drift_measures import LabelMeasures
+from xpm_stream.monitoring.drift_reference import DRIFT_SCHEMA_VERSION, decode_state
 
-CANARY_SCHEMA_VERSION: Final = 1
 CANARY_LABELS_FOLDER: Final = "drift/canary/labels"
 
 
@@ -21,13 +20,13 @@ class CanaryInstance(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class CanaryLabels(msgspec.Struct, frozen=True, kw_only=True):
-    """The labels of one checkpoint; labels of one canary set can be compared image by image."""
+    """A checkpoint's labels of a canary set, one for each image, in the set's order."""
 
-    schema_version: int = CANARY_SCHEMA_VERSION
+    schema_version: int = DRIFT_SCHEMA_VERSION
     checkpoint: str
-    canary_id: str  # of the canary set
-    images: list[LabelMeasures]  # one for each image of the set, in its order
-    instances: list[list[CanaryInstance]] = []  # the same images
+    canary_id: str  # of the set; labels of different sets cannot be compared
+    images: list[LabelMeasures]
+    instances: list[list[CanaryInstance]] = []  # of the same images
 
     @property
     def num_instances(self) -> int:
@@ -47,23 +46,14 @@ def canary_labels_path(checkpoint: str) -> str:
 
 
 def encode_canary_labels(labels: CanaryLabels) -> bytes:
-    """Return them as JSON."""
+    """Return the labels as JSON."""
     return msgspec.json.encode(labels)
 
 
 def decode_canary_labels(data: bytes) -> CanaryLabels:
-    """Return what `encode_canary_labels` wrote.
+    """Return labels from their JSON.
 
     Raises:
-        DataError: it is damaged, or of a newer schema.
+        DataError: they are none, or of a newer schema.
     """
-    try:
-        found = msgspec.json.decode(data, type=CanaryLabels)
-    except msgspec.DecodeError as error:
-        raise DataError(f"these are no canary labels ({error}): delete the file, and they are made again") from error
-    if found.schema_version > CANARY_SCHEMA_VERSION:
-        raise DataError(
-            f"the canary labels of {found.checkpoint} have schema {found.schema_version}, this xpm-stream reads up to "
-            f"{CANARY_SCHEMA_VERSION}: update it"
-        )
-    return found
+    return decode_state(data, CanaryLabels, what="file of canary labels")

@@ -12,7 +12,9 @@ from typing import Any, Final, Literal
 
 import structlog
 
+from xpm_stream.config.queue_sections import LogsConfig
 from xpm_stream.errors import ConfigError
+from xpm_stream.monitoring.log_files import LogFile, OutputFile, Rotation, is_output
 
 Level = Literal["debug", "info", "warning", "error"]
 
@@ -32,12 +34,14 @@ def configure_logging(
     level: Level = "info",
     run_folder: str | Path | None = None,
     console: Literal["auto", "human", "json", "off"] = "auto",
+    rotation: Rotation | None = None,
 ) -> structlog.stdlib.BoundLogger:
     """Set up this process's logging once, at its start, and return its logger.
 
     Every line carries `role` and `pid`. The console is standard error: `human` when it is a terminal, else `json`.
     With `run_folder`, JSON lines are also appended to `logs/<role>.jsonl` in it. Records of other libraries
-    (standard `logging`, warnings) go the same way. Passwords in URLs and fields are masked.
+    (standard `logging`, warnings) go the same way. Passwords in URLs and fields are masked. That file is rotated;
+    so is `logs/<role>.out`, if that is where this process prints.
 
     Raises:
         ConfigError: the log file cannot be opened.
@@ -45,17 +49,21 @@ def configure_logging(
     if console == "auto":
         console = "human" if sys.stderr.isatty() else "json"
     shared = _shared_processors(role)
-    handlers: list[logging.Handler] = []
-    if console != "off":
-        handler = logging.StreamHandler(sys.stderr)
-        handler.setFormatter(_formatter(shared, human=console == "human"))
-        handlers.append(handler)
-    if run_folder is not None:
-        handlers.append(_file_handler(Path(run_folder), role, _formatter(shared, human=False)))
+    rotation = rotation or Rotation.of(LogsConfig())
+    folder = None if run_folder is None else Path(run_folder, "logs")
     root = logging.getLogger()
     for old in list(root.handlers):
         root.removeHandler(old)
         old.close()
+    handlers: list[logging.Handler] = []
+    if console != "off":
+        output = None if folder is None else folder / f"{role}.out"
+        ours = output is not None and is_output(output)
+        handler = OutputFile(output, rotation=rotation) if output and ours else logging.StreamHandler(sys.stderr)
+        handler.setFormatter(_formatter(shared, human=console == "human"))
+        handlers.append(handler)
+    if folder is not None:
+        handlers.append(_file_handler(folder, role, rotation, _formatter(shared, human=False)))
     for new in handlers or [logging.NullHandler()]:
         root.addHandler(new)
     root.setLevel(level.upper())
@@ -132,12 +140,10 @@ def _formatter(shared: list[structlog.typing.Processor], *, human: bool) -> logg
     )
 
 
-def _file_handler(run_folder: Path, role: str, formatter: logging.Formatter) -> logging.Handler:
-    path = run_folder / "logs" / f"{role}.jsonl"
+def _file_handler(folder: Path, role: str, rotation: Rotation, formatter: logging.Formatter) -> logging.Handler:
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        handler = logging.FileHandler(path, encoding="utf-8")
+        handler = LogFile(folder, role, rotation=rotation)
     except OSError as error:
-        raise ConfigError(f"cannot open log file {path}: {error.strerror or error}") from error
+        raise ConfigError(f"cannot open log file {folder / role}.jsonl: {error.strerror or error}") from error
     handler.setFormatter(formatter)
     return handler

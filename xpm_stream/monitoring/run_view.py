@@ -14,9 +14,17 @@ from rich.table import Table
 from rich.text import Text
 
 from xpm_stream.monitoring.scraping import Scrape, scrape_run
+from xpm_stream.monitoring.view_parts import (
+    ABSENT,
+    bytes_text,
+    clock_text,
+    count_text,
+    facts_table,
+    rate_text,
+    sparkline,
+)
 
 _RATE_OVER_S: Final = 15.0
-_BAR: Final = "▁▂▃▄▅▆▇█"
 
 
 @dataclass(slots=True)
@@ -106,91 +114,48 @@ class RunView:
 
     def _stream(self, scrape: Scrape) -> Table:
         labelled, trained = self._rates
-        table = _facts("stream")
-        _fact(table, "labelled", _count(scrape.total("xpm_labeler_samples_labelled_total")), _per_s(labelled))
+        table = facts_table("stream")
+        table.add_row("labelled", count_text(scrape.total("xpm_labeler_samples_labelled_total")), rate_text(labelled))
         again = scrape.total("xpm_labeler_samples_relabelled_total")
         if again:
-            _fact(table, "of these again", _count(again), "stale")
-        _fact(table, "trained", _count(scrape.total("xpm_trainer_samples_trained_total")), _per_s(trained))
+            table.add_row("of these again", count_text(again), "stale")
+        table.add_row("trained", count_text(scrape.total("xpm_trainer_samples_trained_total")), rate_text(trained))
         unacked = scrape.largest("xpm_queue_unacked_labels")
-        _fact(table, "queue", _count(unacked), _bytes(scrape.largest("xpm_queue_unacked_bytes")))
+        table.add_row("queue", count_text(unacked), bytes_text(scrape.largest("xpm_queue_unacked_bytes")))
         shards = scrape.by_label("xpm_queue_shards", "state")
         known = sum(shards.values())
-        _fact(table, "shards", f"{shards.get('finished', 0):.0f} of {known:.0f}" if known else "–", "finished")
+        table.add_row("shards", f"{shards.get('finished', 0):.0f} of {known:.0f}" if known else ABSENT, "finished")
         waiting = scrape.total("xpm_labeler_waiting_for_capacity") or 0
-        _fact(table, "waiting", f"{waiting:.0f}", "labelers")
+        table.add_row("waiting", f"{waiting:.0f}", "labelers")
         return table
 
     def _training(self, scrape: Scrape) -> Table:
-        table = _facts("trainer")
+        table = facts_table("trainer")
         step = scrape.largest("xpm_trainer_step")
         of = f"of {self._total_steps}" if self._total_steps else ""
-        _fact(table, "step", _count(step), of)
+        table.add_row("step", count_text(step), of)
         for name, value in sorted(scrape.by_label("xpm_trainer_loss", "loss").items()):
-            _fact(table, name.replace("_", " "), f"{value:.3f}", "")
+            table.add_row(name.replace("_", " "), f"{value:.3f}", "")
         return table
 
     def _teacher(self, scrape: Scrape) -> Table:
-        table = _facts("teacher")
+        table = facts_table("teacher")
         version = scrape.largest("xpm_promoter_champion_version")
-        _fact(table, "champion", f"v{version:.0f}" if version else "none yet", "")
+        table.add_row("champion", f"v{version:.0f}" if version else "none yet", "")
         age = scrape.largest("xpm_labeler_teacher_age_seconds")
-        _fact(table, "age", _duration(age) if age is not None else "–", "")
+        table.add_row("age", clock_text(age) if age is not None else ABSENT, "")
         staleness = scrape.mean("xpm_trainer_staleness_promotions")
-        _fact(table, "staleness", f"{staleness:.2f}" if staleness is not None else "–", "promotions")
+        table.add_row("staleness", f"{staleness:.2f}" if staleness is not None else ABSENT, "promotions")
         reliability = self._reliability[-1] if self._reliability else None
-        _fact(
-            table,
+        table.add_row(
             "reliability",
-            f"{reliability:.3f}" if reliability is not None else "–",
-            _sparkline(self._reliability),
+            f"{reliability:.3f}" if reliability is not None else ABSENT,
+            sparkline(self._reliability),
         )
         errors = scrape.by_label("xpm_errors_total", "kind")
         shown = ", ".join(f"{kind} {count:.0f}" for kind, count in errors.items()) or "none"
-        _fact(table, "errors", shown, "")
+        table.add_row("errors", shown, "")
         return table
 
     def _elapsed(self) -> str:
-        return _duration(time.monotonic() - self._started)
-
-
-def _facts(title: str) -> Table:
-    table = Table(
-        title=Text(title, style="bold"), title_justify="left", box=None, show_header=False, padding=(0, 1, 0, 0)
-    )
-    table.add_column(style="dim", no_wrap=True)
-    table.add_column(justify="right", no_wrap=True)
-    table.add_column(style="dim", no_wrap=True)
-    return table
-
-
-def _fact(table: Table, name: str, value: str, unit: str) -> None:
-    table.add_row(name, value, unit)
-
-
-def _count(value: float | None) -> str:
-    return "–" if value is None else f"{value:,.0f}"
-
-
-def _per_s(rate: float | None) -> str:
-    return "" if rate is None else f"{rate:.1f}/s"
-
-
-def _bytes(value: float | None) -> str:
-    if value is None:
-        return ""
-    return f"{value / 1024:.0f} KiB" if value < 1024**2 else f"{value / 1024**2:.1f} MiB"
-
-
-def _duration(seconds: float) -> str:
-    minutes, rest = divmod(int(seconds), 60)
-    hours, minutes = divmod(minutes, 60)
-    return f"{hours}:{minutes:02d}:{rest:02d}" if hours else f"{minutes}:{rest:02d}"
-
-
-def _sparkline(values: deque[float]) -> str:
-    if len(values) < 2:
-        return ""
-    low, high = min(values), max(values)
-    span = (high - low) or 1.0
-    return "".join(_BAR[round((value - low) / span * (len(_BAR) - 1))] for value in list(values)[-16:])
+        return clock_text(time.monotonic() - self._started)

@@ -81,6 +81,13 @@ class LocalStore:
         with locked_scratch(staging) as scratch:
             yield LocalDraft(scratch, target=self._root / folder)
 
+    def delete(self, path: str) -> None:
+        """Unlink a file."""
+        target = self._root / path
+        if target.exists():
+            target.unlink(missing_ok=True)  # another process may be deleting it, too
+            sync_folder(target.parent)
+
     def delete_folder(self, folder: str, *, first: str) -> None:
         """Move a folder out of sight in one step, then remove it."""
         staging = self._root / _STAGING

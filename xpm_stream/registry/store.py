@@ -96,6 +96,14 @@ class Store(Protocol):
         """
         ...
 
+    def delete(self, path: str) -> None:
+        """Delete a file, if it is still there; once this returns, it stays away.
+
+        Raises:
+            OSError: it could not be deleted.
+        """
+        ...
+
     def delete_folder(self, folder: str, *, first: str) -> None:
         """Remove a folder: file `first` disappears before the others, so that readers see all of it or nothing.
 

@@ -88,6 +88,7 @@ class Annotator:
                 annotation=annotation,
                 labelled_at_s=now,
                 key=usable.key,
+                nouns_per_caption=usable.nouns_per_caption,
             )
             for (sample, usable), annotation in zip(samples, annotations, strict=True)
         )

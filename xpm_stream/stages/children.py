@@ -30,7 +30,8 @@ class Child:
     name: str
     process: subprocess.Popen[bytes]
     output: Path
-    output_start: int  # bytes of earlier processes of this name
+    output_start: int  # bytes of earlier processes of this name, in the file of that inode
+    output_inode: int
     started_at_s: float  # monotonic
     ended_at_s: float | None = None
 
@@ -62,7 +63,8 @@ class Child:
     def last_words(self) -> tuple[str, bool]:
         """Return the error it reported at its end, and true; else the last lines it printed, and false."""
         with self.output.open("rb") as stream:
-            stream.seek(self.output_start)
+            # The role begins a new file when this one is full.
+            stream.seek(self.output_start if os.fstat(stream.fileno()).st_ino == self.output_inode else 0)
             lines = stream.read().decode("utf-8", errors="replace").splitlines()
         reported = [number for number, line in enumerate(lines) if line.startswith("error: ")]
         if reported:
@@ -107,7 +109,7 @@ def start_role(name: str, arguments: Sequence[str], *, logs: Path) -> Child:
     logs.mkdir(parents=True, exist_ok=True)
     output = logs / f"{name}.out"
     with output.open("ab") as sink:
-        output_start = sink.tell()
+        output_start, inode = sink.tell(), os.fstat(sink.fileno()).st_ino
         process = subprocess.Popen(
             [sys.executable, "-m", "xpm_stream.cli.main", "--end-with-parent", str(os.getpid()), *arguments],
             stdin=subprocess.DEVNULL,
@@ -115,7 +117,7 @@ def start_role(name: str, arguments: Sequence[str], *, logs: Path) -> Child:
             stderr=subprocess.STDOUT,
             start_new_session=True,
         )
-    return Child(name, process, output, output_start, time.monotonic())
+    return Child(name, process, output, output_start, inode, time.monotonic())
 
 
 def stop_in_order(children: Sequence[Child], *, grace_s: float) -> list[str]:

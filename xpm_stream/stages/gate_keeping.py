@@ -11,11 +11,11 @@ import safetensors
 import safetensors.numpy
 
 from xpm_stream.errors import CheckpointError, DataError, RegistryError
+from xpm_stream.monitoring.drift_store import DriftStore
 from xpm_stream.registry.checkpoints import CheckpointStore
 from xpm_stream.registry.gates import GateResult, Progress, Verdict, check_progress, compare, verdict_of
 from xpm_stream.registry.promotion_log import Candidate, PromotionEntry
 from xpm_stream.registry.store import open_store
-from xpm_stream.stages.drift_brake import newest_brake
 from xpm_stream.stages.process import Role
 
 if TYPE_CHECKING:
@@ -40,8 +40,10 @@ class GateKeeper:
         self._role = role
         self._config = role.config.promotion.gates
         self._store = open_store(role.folder.registry_url(role.config))
+        self._drift = DriftStore(self._store)
         self._shard_urls = shard_urls  # of the queue's ledger: the corpus may be known there only
         self._meter: GateMeter | None = None
+        self._measured_champion: str | None = None
 
     def judge(self, candidate: Candidate) -> Judgement:
         """Return the verdict on a candidate.
@@ -64,6 +66,20 @@ class GateKeeper:
         if any(one.outcome != "pass" for one in gates):
             return _judgement(gates)  # what must wait need not be measured
         return self._measured(candidate, champion, gates)
+
+    def measure_champion(self) -> None:
+        """Have the champion measured if it is not: the drift monitor needs its canary labels, whoever promoted it."""
+        champion = self._role.promotions.champion()
+        if not self._config.enabled or champion is None or champion.checkpoint == self._measured_champion:
+            return
+        self._measured_champion = champion.checkpoint  # tried once: a candidate's judgement tries again
+        try:
+            meter = self._meter or self._make_meter()
+            if meter.has_images:
+                meter.measure(champion.checkpoint)
+        except (CheckpointError, DataError, RegistryError) as error:
+            self._role.metrics.count_error(error)
+            self._role.log.warning("the champion could not be measured", checkpoint=champion.checkpoint, why=str(error))
 
     @property
     def failures(self) -> int:
@@ -113,13 +129,13 @@ class GateKeeper:
 
     def _brake(self) -> list[GateResult]:
         try:
-            brake = newest_brake(self._store)
+            newest = self._drift.newest_window()
         except RegistryError as error:
             return [GateResult(gate="drift_brake", outcome="unknown", why=str(error))]
-        if brake is None:
+        if newest is None:  # no monitor has judged anything yet
             return []
-        if brake.brake:
-            why = f"drift holds promotions back: {'; '.join(brake.brake_reasons)}"
+        if newest.brake:
+            why = f"drift holds promotions back: {'; '.join(newest.brake_reasons)}"
             return [GateResult(gate="drift_brake", outcome="unknown", value=1, limit=0, why=why)]
         return [GateResult(gate="drift_brake", outcome="pass", value=0, limit=0, why="no drift")]
 

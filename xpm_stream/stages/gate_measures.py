@@ -30,6 +30,7 @@ from xpm_stream.monitoring.canary_labels import (
     encode_canary_labels,
 )
 from xpm_stream.monitoring.drift_measures import LabelMeasures
+from xpm_stream.monitoring.label_measures import measures_of_findings
 from xpm_stream.records import Annotation, InstanceAnnotation, SampleId, ShardId
 from xpm_stream.registry.checkpoints import CheckpointStore
 from xpm_stream.registry.gates import GateMeasures
@@ -147,7 +148,10 @@ class GateMeter:
                 annotations = method.label(asked)
             for image, pixels, annotation in zip(batch, asked, annotations, strict=True):
                 height, width = pixels.pixels.shape[:2]
-                images.append(_measures(image, annotation, area=height * width))
+                findings = annotation.findings((width, height))
+                images.append(
+                    measures_of_findings(findings, nouns_per_caption=image.nouns_per_caption, words=image.words)
+                )
                 instances.append(_instances(annotation))
             self._on_progress()
         return CanaryLabels(checkpoint=checkpoint, canary_id=canary.canary_id, images=images, instances=instances)
@@ -216,22 +220,6 @@ class _HeldOut:
         )
         ap50 = scores.by_split["base"].mask.ap50
         return None if ap50 is None else 100 * ap50
-
-
-def _measures(image: CanaryImage, annotation: Annotation, *, area: int) -> LabelMeasures:
-    boxes = annotation.instances if isinstance(annotation, InstanceAnnotation) else []
-    findings = annotation.findings()
-    return LabelMeasures(
-        scores=[one.score for one in findings],
-        reliabilities=[one.reliability for one in findings if one.reliability is not None],
-        box_area_shares=[_area(one.box_xyxy) / area for one in boxes],
-        nouns_per_caption=image.nouns_per_caption,
-        words=image.words,
-    )
-
-
-def _area(box: Sequence[float]) -> float:
-    return max(0.0, box[2] - box[0]) * max(0.0, box[3] - box[1])
 
 
 def _instances(annotation: Annotation) -> list[CanaryInstance]:

@@ -22,7 +22,7 @@ def count_outcomes(
         metrics.samples_rejected.labels(reject.reason).inc()
         role.log.warning("rejected", ordinal=reject.ordinal, reason=reject.reason, detail=reject.detail)
     for label in labels:
-        findings = label.annotation.findings()
+        findings = label.findings()
         metrics.instances.observe(len(findings))
         if not findings:
             metrics.empty_labels.inc()

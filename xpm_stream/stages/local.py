@@ -27,7 +27,7 @@ from xpm_stream.stages.run_folder import RunFolder
 _LOOK_EVERY_S: Final = 0.5
 _GRACE_S: Final = 60.0  # a trainer writes its checkpoint before it leaves
 # What may differ when a run is started again in its folder; all else decides what the run is.
-_MAY_CHANGE: Final = {"labeler", "trainer", "promotion", "metrics", "evaluation", "queue", "redis", "drift"}
+_MAY_CHANGE: Final = {"labeler", "trainer", "promotion", "metrics", "logs", "evaluation", "queue", "redis", "drift"}
 
 
 @dataclass(slots=True)

@@ -34,6 +34,7 @@ class Usable:
     captions: list[str]
     payload: ImagePayload
     key: str
+    nouns_per_caption: list[int]  # zeros included; of a label made again, what the old one says
     previous: Annotation | None = None  # where a label is made again: the old one
 
 
@@ -134,7 +135,7 @@ class SamplePreparer:
             return error
         except DataError as error:
             return error
-        return Usable(pixels, old.words, [], old.image, old.key, previous=old.annotation)
+        return Usable(pixels, old.words, [], old.image, old.key, old.nouns_per_caption, previous=old.annotation)
 
     def _from_shard(self, work: RelabelWork) -> Usable | SkipReason | SampleError | DataError:
         """Read a sample whose label is lost from its shard again; its place is known by its ordinal only."""
@@ -161,26 +162,30 @@ class SamplePreparer:
         if sample.problem is not None:
             return sample.problem
         self._metrics.captions_cut.inc(sample.captions_cut)
-        words = self._words(sample.captions)
+        words, nouns_per_caption = self._words(sample.captions)
         if not words:
             return "no_nouns"
         try:
             pixels = decode_image(sample.image, max_pixels=self._config.max_image_pixels)
         except SampleError as error:
             return error
-        return Usable(pixels, words, sample.captions, self._payload(sample, url=url), sample.key)
+        payload = self._payload(sample, url=url)
+        return Usable(pixels, words, sample.captions, payload, sample.key, nouns_per_caption)
 
-    def _words(self, captions: list[str]) -> list[str]:
+    def _words(self, captions: list[str]) -> tuple[list[str], list[int]]:
+        """Return all nouns once, in order of first mention, and how many each caption has."""
         found: dict[str, None] = {}
+        numbers = []
         for caption in captions:
             nouns = self._nouns.find(caption)
             self._metrics.captions.inc()
             self._metrics.words.inc(len(nouns))
             if not nouns:
                 self._metrics.captions_without_nouns.inc()
+            numbers.append(len(nouns))
             found.update(dict.fromkeys(nouns))
         self._count_new(found)
-        return list(found)
+        return list(found), numbers
 
     def _count_new(self, words: dict[str, None]) -> None:
         new = [word for word in words if word not in self._seen_words]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from types import FrameType
@@ -14,10 +14,13 @@ from typing import Final
 import structlog
 
 from xpm_stream.config import RunConfig, save_resolved
+from xpm_stream.errors import QueueUnavailable
 from xpm_stream.label_queue import LabelQueue, Outage, connect
+from xpm_stream.monitoring.log_files import Rotation
 from xpm_stream.monitoring.logs import configure_logging
 from xpm_stream.monitoring.metrics import Metrics
 from xpm_stream.monitoring.metrics import Role as RoleKind
+from xpm_stream.monitoring.readiness import Bounded, Check, Readiness
 from xpm_stream.monitoring.serving import Health, serve_metrics
 from xpm_stream.registry.checkpoints import CheckpointStore
 from xpm_stream.registry.promotion_log import PromotionLog
@@ -40,21 +43,33 @@ class Role:
     log: structlog.stdlib.BoundLogger
     watchdog: Watchdog
     stop: threading.Event
-    unready: list[Callable[[], str | None]]  # each says what keeps the role from working now, or nothing
+    unready: list[Check]  # each says at once what keeps the role from working now, or nothing
+
+
+class Starting:
+    """A check of readiness: what a role still lacks before its work can begin."""
+
+    def __init__(self, lacks: str) -> None:
+        self.lacks: str | None = lacks  # none: it has begun
+
+    def __call__(self) -> str | None:
+        """Return what it lacks."""
+        return self.lacks
 
 
 @contextmanager
 def role_process(name: str, *, kind: RoleKind, config: RunConfig, port_offset: int = 0) -> Iterator[Role]:
     """Set a role's process up and take it down again, whatever happens in between.
 
-    SIGTERM and SIGINT set `stop`: the role ends its batch, gives back what it holds, and leaves. A second SIGINT
-    interrupts at once.
+    SIGTERM and SIGINT set `stop`: the role ends its batch, gives back what it holds, and leaves, within its
+    `stop_timeout_s`. A second SIGINT interrupts at once. That Redis is away is no error then: what was not acknowledged
+    is settled at the next start, and leases run out.
     """
     folder = RunFolder.of(config)
     folder.create()
     _keep_config(config, folder)
     with ExitStack() as stack:
-        log = configure_logging(name, run_folder=folder.root)
+        log = configure_logging(name, run_folder=folder.root, rotation=Rotation.of(config.logs))
         stop = threading.Event()
         stack.enter_context(_stop_on_signals(stop))
         metrics = Metrics(kind)
@@ -66,22 +81,38 @@ def role_process(name: str, *, kind: RoleKind, config: RunConfig, port_offset: i
             promotions=PromotionLog(folder.registry_url(config)),
             metrics=metrics,
             log=log,
-            watchdog=stack.enter_context(Watchdog(timeout_s=config.trainer.stall_timeout_s)),
+            watchdog=stack.enter_context(
+                Watchdog(
+                    timeout_s=config.trainer.stall_timeout_s,
+                    stop=stop,
+                    stop_timeout_s=_stop_timeout_s(kind, config),
+                )
+            ),
             stop=stop,
             unready=[],
         )
         if config.metrics.enabled:
             port = config.metrics.port + port_offset if config.metrics.port else 0
-
-            def unready() -> list[str]:
-                return [why for check in role.unready if (why := check())]
-
-            health = Health(readiness=unready)
-            metrics.process.ready.set_function(lambda: float(not unready()))
+            readiness = Readiness(role.unready)
+            health = Health(
+                liveness=lambda: [stalled] if (stalled := role.watchdog.stalled()) else [], readiness=readiness.reasons
+            )
+            metrics.process.ready.set_function(lambda: float(not readiness.reasons()))
             stack.enter_context(
                 serve_metrics(metrics, host=config.metrics.host, port=port, health=health, run_folder=folder.root)
             )
-        yield role
+        try:
+            yield role
+        except QueueUnavailable as error:
+            if not stop.is_set():
+                raise
+            log.warning("stopped while Redis was away", reason=str(error))
+
+
+def _stop_timeout_s(kind: RoleKind, config: RunConfig) -> float:
+    if kind == "labeler":
+        return config.labeler.stop_timeout_s
+    return config.trainer.stop_timeout_s if kind == "trainer" else config.promotion.stop_timeout_s
 
 
 def _keep_config(config: RunConfig, folder: RunFolder) -> None:
@@ -105,8 +136,12 @@ def open_queue(role: Role) -> Iterator[LabelQueue]:
             role.log.warning("waiting for Redis", doing=outage.doing, error=str(outage.error), waited_s=outage.waited_s)
 
     config = role.config
+    connecting = Starting("Redis has not answered yet")
+    role.unready.append(connecting)
     with connect(config.redis, config.queue, run_folder=role.folder.root, on_outage=on_outage, stop=role.stop) as queue:
-        role.unready.append(lambda: None if queue.ping() else "Redis does not answer")
+        away = "Redis does not answer"
+        role.unready.append(Bounded(lambda: None if queue.ping() else away, late=away))
+        connecting.lacks = None
         yield queue
 
 

@@ -46,6 +46,7 @@ class Promoter:
         try:
             for candidate in pending:
                 decided += self._judge(candidate)
+            self._keeper.measure_champion()
         except Interrupted:
             self._role.log.info("told to stop while measuring: the candidate stays pending")
         self._show()

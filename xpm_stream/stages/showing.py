@@ -30,11 +30,20 @@ def show_pseudo_labels(config: RunConfig, *, checkpoint: str, output: Path, exam
     Raises:
         DataError: no sample of the shards can be labelled.
     """
+    return save_figure(labelled_examples(config, checkpoint=checkpoint, examples=examples), output)
+
+
+def labelled_examples(config: RunConfig, *, checkpoint: str, examples: int) -> list[PictureExample]:
+    """Label captioned images of the run's newest shards with a checkpoint; return the last so many that have objects.
+
+    Raises:
+        DataError: no sample of the shards can be labelled.
+    """
     model = load_model(checkpoint, like=config)
     shown = list(_labelled(model, config, wanted=_WARM_UP_IMAGES + examples))[-examples:]
     if not shown:
         raise DataError("no caption image of data.shards has an object noun: nothing to show")
-    return save_figure(shown, output)
+    return shown
 
 
 def _labelled(model: LoadedModel, config: RunConfig, *, wanted: int) -> Iterator[PictureExample]:

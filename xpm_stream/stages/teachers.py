@@ -7,14 +7,12 @@ import time
 import structlog
 
 from xpm_stream.config import RunConfig
-from xpm_stream.errors import CheckpointError
 from xpm_stream.methods.base import Method
 from xpm_stream.records import TeacherVersion
 from xpm_stream.registry.checkpoints import CheckpointStore
+from xpm_stream.registry.following import read_wanted
 from xpm_stream.registry.promotion_log import PromotionEntry, PromotionLog
-from xpm_stream.stages.network_files import checkpoint_base_classes, load_network
-
-_RELOADS = 3  # a checkpoint may be pruned between reading the log and reading the files: look again
+from xpm_stream.stages.network_files import CLASSES, checkpoint_base_classes, load_network
 
 
 class TeacherFollower:
@@ -48,22 +46,20 @@ class TeacherFollower:
         if now - self._looked_at < self._poll_s and not at_once:
             return False
         self._looked_at = now
-        for attempt in range(1, _RELOADS + 1):
-            entry = self._wanted()
-            if entry is None or (self._entry is not None and entry.number == self._entry.number):
-                return False
-            try:
-                files = self._checkpoints.read(entry.checkpoint)
-            except CheckpointError:
-                if attempt == _RELOADS:
-                    raise
-                continue
-            load_network(self._method, files, name=entry.checkpoint)
-            self._method.teacher_changed()
-            self._entry = entry
-            self._log.info("teacher loaded", teacher=str(entry.teacher), checkpoint=entry.checkpoint, step=entry.step)
-            return True
-        return False
+        found = read_wanted(self._checkpoints, self._newer)
+        if found is None:
+            return False
+        entry, files = found
+        load_network(self._method, files, name=entry.checkpoint)
+        self._method.teacher_changed()
+        self._entry = entry
+        self._log.info("teacher loaded", teacher=str(entry.teacher), checkpoint=entry.checkpoint, step=entry.step)
+        return True
+
+    def _newer(self) -> PromotionEntry | None:
+        entry = self._wanted()
+        loaded = entry is not None and self._entry is not None and entry.number == self._entry.number
+        return None if loaded else entry
 
     def _wanted(self) -> PromotionEntry | None:
         """`never` (the paper): the first teacher that was promoted and not revoked, whatever came after."""
@@ -76,7 +72,5 @@ class TeacherFollower:
 
 def first_base_classes(checkpoints: CheckpointStore, promotions: PromotionLog) -> list[str] | None:
     """Return the base classes of the champion, or none while nothing is promoted."""
-    champion = promotions.champion()
-    if champion is None:
-        return None
-    return checkpoint_base_classes(checkpoints.read(champion.checkpoint), name=champion.checkpoint)
+    found = read_wanted(checkpoints, promotions.champion, only=[CLASSES])
+    return None if found is None else checkpoint_base_classes(found[1], name=found[0].checkpoint)

@@ -106,14 +106,19 @@ class TeacherTraining:
         """Train to the end and propose, or stop early with a checkpoint when told to."""
         self._restore()
         steps = self._config.teacher.steps
+        unsaved: Mapping[str, Any] | None = None  # feed states of the last step that no checkpoint holds
         with Prefetched(self._batches, depth=_PREFETCHED_BATCHES, name="base batches") as batches:
             for prepared in batches:
                 if self._step >= steps or self._role.stop.is_set():
                     break
                 self._train(prepared)
+                unsaved = prepared.feed_states
                 if self._step % self._config.trainer.checkpoint_every_steps == 0 and self._step < steps:
                     self._save(prepared.feed_states)
+                    unsaved = None
         if self._step < steps:
+            if unsaved is not None:
+                self._save(unsaved)
             self._role.log.info("stopped", step=self._step, of=steps)
             return
         self._propose()

@@ -16,7 +16,7 @@ from xpm_stream.stages.devices import choose_device, seed_torch
 from xpm_stream.stages.durability import Durability
 from xpm_stream.stages.label_feed import LabelFeed, Starved, TrainingItem
 from xpm_stream.stages.prefetch import Prefetched
-from xpm_stream.stages.process import Role, open_queue, role_process
+from xpm_stream.stages.process import Role, Starting, open_queue, role_process
 from xpm_stream.stages.ranks import Ranks, joined_ranks, rank_of_process
 from xpm_stream.stages.replay import NOTHING, Replay, Replayed, begin_replay
 from xpm_stream.stages.run_end import TrainersEnd, only_acknowledging_helps
@@ -40,16 +40,24 @@ def run_trainer(config: RunConfig) -> None:
     rank = rank_of_process()
     name, offset = (f"trainer-{rank}", _PORTS_OF_RANKS + rank) if rank else ("trainer", 0)
     patience_s = config.trainer.stall_timeout_s + config.redis.retry_for_s
-    with (
-        role_process(name, kind="trainer", config=config, port_offset=offset) as role,
-        joined_ranks(choose_device(config.trainer.device), timeout_s=patience_s) as ranks,
-        open_queue(role) as queue,
-    ):
-        resume = CheckpointStore(f"{role.folder.registry_url(config)}/resume")
-        begun = _begin(role, resume, ranks)
-        if begun is not None:
-            student, replay = begun
-            Trainer(role, queue=queue, resume=resume, student=student, ranks=ranks, replay=replay).run()
+    with role_process(name, kind="trainer", config=config, port_offset=offset) as role:
+        starting = Starting("the other ranks have not joined yet")
+        role.unready.append(starting)
+        with (
+            joined_ranks(choose_device(config.trainer.device), timeout_s=patience_s) as ranks,
+            open_queue(role) as queue,
+        ):
+            starting.lacks = "no teacher is promoted yet"
+            resume = CheckpointStore(f"{role.folder.registry_url(config)}/resume")
+            place = _await_place(role, resume, ranks)
+            if place is None:
+                return
+            starting.lacks = "the student is not loaded yet"
+            student, replay = _load(role, resume, place, ranks)
+            starting.lacks = "Redis is not yet in line with the checkpoint"
+            trainer = Trainer(role, queue=queue, resume=resume, student=student, ranks=ranks, replay=replay)
+            starting.lacks = None
+            trainer.run()
 
 
 class _Place(msgspec.Struct):
@@ -59,20 +67,21 @@ class _Place(msgspec.Struct):
     resumed: bool = False
 
 
-def _begin(role: Role, resume: CheckpointStore, ranks: Ranks) -> tuple[Student, Replay | None] | None:
-    """Go on from the last durable checkpoint, or begin at the first teacher; none if told to stop before."""
-    ready: list[Student] = []
-    role.unready.append(lambda: None if ready else "no teacher is promoted yet")
+def _await_place(role: Role, resume: CheckpointStore, ranks: Ranks) -> _Place | None:
+    """Wait for a checkpoint to go on from, or for the first teacher; none if told to stop before."""
     # Rank 0 looks for all: another rank might already see a newer teacher.
     while not (place := ranks.from_first(lambda: _place_to_start(role, resume), kind=_Place)).name:
         role.watchdog.progress("waiting for the first teacher")
         if any(ranks.share(role.stop.wait(role.config.promotion.poll_s))):
             return None
+    return place
+
+
+def _load(role: Role, resume: CheckpointStore, place: _Place, ranks: Ranks) -> tuple[Student, Replay | None]:
     files = (resume if place.resumed else role.checkpoints).read(place.name)
-    ready.append(Student(role.config, files=files, name=place.name, ranks=ranks))
-    role.log.info("student loaded", checkpoint=place.name, step=ready[0].state.step, ranks=ranks.size)
-    replay = begin_replay(role, files=files, name=place.name, resumed=place.resumed, ranks=ranks)
-    return ready[0], replay
+    student = Student(role.config, files=files, name=place.name, ranks=ranks)
+    role.log.info("student loaded", checkpoint=place.name, step=student.state.step, ranks=ranks.size)
+    return student, begin_replay(role, files=files, name=place.name, resumed=place.resumed, ranks=ranks)
 
 
 def _place_to_start(role: Role, resume: CheckpointStore) -> _Place:

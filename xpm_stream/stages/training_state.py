@@ -25,7 +25,7 @@ class TeacherTally(msgspec.Struct):
     @classmethod
     def of(cls, message: LabelMessage) -> TeacherTally:
         """Return the tally of one label."""
-        findings = message.annotation.findings()
+        findings = message.findings()
         reliabilities = [finding.reliability for finding in findings if finding.reliability is not None]
         return cls(1, len(findings), len(reliabilities), sum(reliabilities))
 

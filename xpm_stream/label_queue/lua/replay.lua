@@ -11,6 +11,7 @@ local went
 if letter.m and #letter.m > 0 and not arguments.relabel then
   redis.call('XADD', labels, '*', 's', letter.s, 'm', letter.m)
   add_count(counters, 'bytes', #letter.m)
+  add_count(counters, 'replayed', 1)
   went = 'stream'
 else
   add_relabel(relabels, queue, counters, letter.s, {relabels = 0, reason = 'replayed'}, now_ms())

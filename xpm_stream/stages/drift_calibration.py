@@ -1,0 +1,121 @@
+"""Thresholds of a drift reference, computed in a process of its own: it takes from seconds to minutes of one core.
+
+`python -m xpm_stream.stages.drift_calibration FOLDER PARENT` reads `reference.json` and `settings.json` in the folder
+and leaves `thresholds.json` there. It gives way to the roles (nice), and ends with its parent.
+"""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+from typing import Final
+
+import msgspec
+
+from xpm_stream.config.monitor_sections import DriftConfig
+from xpm_stream.errors import XpmStreamError
+from xpm_stream.monitoring.drift_reference import DriftReference, decode_reference, encode_reference
+from xpm_stream.monitoring.drift_thresholds import DriftThresholds, calibrate, decode_thresholds
+from xpm_stream.monitoring.drift_windows import WindowLimits
+from xpm_stream.stages.parent import end_with_parent
+
+_REFERENCE: Final = "reference.json"
+_SETTINGS: Final = "settings.json"
+_THRESHOLDS: Final = "thresholds.json"
+_NICE: Final = 10
+
+
+class CalibrationSettings(msgspec.Struct, frozen=True, kw_only=True):
+    """What thresholds depend on beside the reference."""
+
+    limits: WindowLimits
+    false_alarm_windows: float
+    block_labels: int
+
+    @classmethod
+    def of(cls, config: DriftConfig) -> CalibrationSettings:
+        """Return those of a configuration.
+
+        Raises:
+            ConfigError: no window could keep its limits.
+        """
+        limits = WindowLimits(
+            max_labels=config.window_labels, max_seconds=config.window_s, min_labels=config.min_window_labels
+        )
+        return cls(limits=limits, false_alarm_windows=config.false_alarm_windows, block_labels=config.block_labels)
+
+    def made(self, thresholds: DriftThresholds, reference: DriftReference) -> bool:
+        """Whether these settings and this reference are what the thresholds were made of."""
+        return (
+            thresholds.bins_id == reference.bins_id
+            and thresholds.false_alarm_windows == self.false_alarm_windows
+            and thresholds.block_labels == self.block_labels
+            and (thresholds.window_labels[0], thresholds.window_labels[-1])
+            == (self.limits.min_labels, self.limits.max_labels)
+        )
+
+
+class Calibration:
+    """The process that calibrates one reference."""
+
+    def __init__(self, reference: DriftReference, settings: CalibrationSettings) -> None:
+        self.reference = reference
+        self._folder = tempfile.TemporaryDirectory(prefix="xpm-stream-drift-")
+        folder = Path(self._folder.name)
+        (folder / _REFERENCE).write_bytes(encode_reference(reference))
+        (folder / _SETTINGS).write_bytes(msgspec.json.encode(settings))
+        with (folder / "said.txt").open("wb") as said:
+            self._process = subprocess.Popen(
+                [sys.executable, "-m", "xpm_stream.stages.drift_calibration", str(folder), str(os.getpid())],
+                stdin=subprocess.DEVNULL,
+                stdout=said,
+                stderr=subprocess.STDOUT,
+            )
+
+    def poll(self) -> DriftThresholds | None:
+        """Return the thresholds once they are there.
+
+        Raises:
+            XpmStreamError: the process failed.
+        """
+        status = self._process.poll()
+        if status is None:
+            return None
+        folder = Path(self._folder.name)
+        if status != 0:
+            lines = (folder / "said.txt").read_text(encoding="utf-8", errors="replace").strip().splitlines()
+            raise XpmStreamError(
+                f"calibrating the drift reference `{self.reference.name}` ended with status {status}: "
+                f"{lines[-1] if lines else 'it said nothing'}"
+            )
+        return decode_thresholds((folder / _THRESHOLDS).read_bytes())
+
+    def close(self) -> None:
+        """End the process, if it still runs, and remove its files."""
+        if self._process.poll() is None:
+            self._process.kill()
+        self._process.wait()
+        self._folder.cleanup()
+
+
+def main() -> None:
+    """Calibrate, in the process made for it."""
+    folder, parent = Path(sys.argv[1]), int(sys.argv[2])
+    end_with_parent(parent)
+    os.nice(_NICE)
+    reference = decode_reference((folder / _REFERENCE).read_bytes())
+    settings = msgspec.json.decode((folder / _SETTINGS).read_bytes(), type=CalibrationSettings)
+    thresholds = calibrate(
+        reference,
+        settings.limits,
+        false_alarm_windows=settings.false_alarm_windows,
+        block_labels=settings.block_labels,
+    )
+    (folder / _THRESHOLDS).write_bytes(msgspec.json.encode(thresholds))
+
+
+if __name__ == "__main__":
+    main()
