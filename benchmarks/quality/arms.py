@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any, Final, Literal
 
+Captions = Literal["all", "base", "none", "shuffled"]
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Arm:
@@ -15,7 +17,7 @@ class Arm:
     group: str  # what may be left out together
     start: str | None = None
     sets: tuple[str, ...] = ()
-    captions: Literal["all", "base", "none"] = "all"  # nouns of which classes the student is told
+    captions: Captions = "all"  # nouns of which classes the student is told; shuffled: those of another image
     rounds: float = 1.0  # length, in the form's `round_steps`
     promotions: int = 0  # within the trial: the student becomes teacher at equal distances
     stream: Literal["whole", "shift"] = "whole"  # shift: early target classes leave at half time, late ones come
@@ -138,6 +140,18 @@ ARMS: Final[tuple[Arm, ...]] = (
         captions="none",
         corpus={"style": "sketch"},
     ),
+    # What promotion gates are for: a good student goes on with captions of other images.
+    *(
+        Arm(
+            name=f"shuffled-{steps}",
+            label=f"{steps} steps with captions of other images",
+            group="gates",
+            start="student",
+            captions="shuffled",
+            rounds=steps / 150,
+        )
+        for steps in (40, 150)
+    ),
     # Continual: the same number of steps with one teacher and with five promotions.
     Arm(name="one-teacher", label="one teacher", group="continual", start="teacher", rounds=2),
     Arm(
@@ -192,5 +206,6 @@ GROUPS: Final = (
     "noise",
     "parts",
     "weightings",
+    "gates",
 )
 BY_NAME: Final = {arm.name: arm for arm in ARMS}

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
-from typing import Literal
 
+from benchmarks.quality.arms import Captions
 from benchmarks.synthetic_truth import SYNONYMS, KnownImage, known_images
 from xpm_stream.config import RunConfig
 from xpm_stream.data.splits import load_split
@@ -15,10 +15,12 @@ from xpm_stream.data.synthetic import CorpusPaths
 class CaptionStream:
     """Gives each step its images: the whole corpus again and again, or one whose words change at half time."""
 
-    def __init__(self, config: RunConfig, *, of: Literal["all", "base", "none"], shift: bool, steps: int) -> None:
+    def __init__(self, config: RunConfig, *, of: Captions, shift: bool, steps: int) -> None:
         images = [] if of == "none" else known_images(config)
         if of == "base":
             images = _with_words_of(images, frozenset(load_split(config.data.split.file).base))
+        if of == "shuffled":
+            images = _with_words_of_others(images)
         self._parts = _shifted(images, config) if shift else [images]
         self._steps_a_part = -(-steps // len(self._parts))
         self._taken = [0] * len(self._parts)
@@ -39,6 +41,14 @@ def _with_words_of(images: list[KnownImage], classes: frozenset[str]) -> list[Kn
         if words:
             kept.append(replace(known, image=replace(known.image, words=words)))
     return kept
+
+
+def _with_words_of_others(images: list[KnownImage]) -> list[KnownImage]:
+    """Each image with the captions of the next one."""
+    return [
+        replace(known, image=replace(known.image, words=other.image.words, captions=other.image.captions))
+        for known, other in zip(images, [*images[1:], *images[:1]], strict=True)
+    ]
 
 
 def _shifted(images: list[KnownImage], config: RunConfig) -> list[list[KnownImage]]:
