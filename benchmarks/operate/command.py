@@ -1,0 +1,183 @@
+"""An operator's hour in minutes: the whole loop under a real Prometheus with this project's own alerts, hastened.
+
+    python -m benchmarks.operate                    # `make operate`; some ten minutes on 2 cores
+    python -m benchmarks.operate --form short       # smaller, as the test runs it
+
+It draws a synthetic corpus, starts `xpm-stream up` on shards that keep coming, and then: joins captions to the wrong
+images and mends that; proposes a teacher that has collapsed; has a person promote it all the same, and take it back.
+It prints what the drift monitor, the gates and the alerts make of it, and ends with exit status 1 if one of them misses
+what it is there for. Times in the rules are divided by 30.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import shutil
+import sys
+import tempfile
+import time
+from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+from rich.console import Console
+from rich.table import Table
+
+from benchmarks.operate.prometheus import HASTE, PrometheusMissing, prometheus_of
+from benchmarks.operate.scenario import Scenario
+from benchmarks.operate.stream import Stream
+from benchmarks.operate.timeline import Timeline
+from xpm_stream.config import RunConfig, load_config, save_resolved
+from xpm_stream.data.synthetic import CorpusPaths, write_corpus
+from xpm_stream.errors import XpmStreamError
+from xpm_stream.label_queue import LabelQueue
+from xpm_stream.stages.children import Child, start_role
+from xpm_stream.stages.operating import open_queue_of
+from xpm_stream.stages.preparation import synthetic_config, synthetic_data
+from xpm_stream.stages.run_folder import RunFolder
+
+CONFIG: Final = Path(__file__).parents[2] / "configs" / "quickstart.yaml"
+_STOPPING_S: Final = 120.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Form:
+    """How large the demonstration is."""
+
+    name: str
+    corpus: Mapping[str, Any]  # settings of the quickstart preset to change
+    sets: Sequence[str]
+    patience_s: float  # for any one thing to happen
+
+
+_SETS: Final = (
+    "data.passes=1",
+    "data.watch=true",
+    "data.watch_interval_s=1",
+    "queue.max_unacked_labels=128",
+    "drift.brake=true",
+    "drift.brake_release_windows=2",
+    "promotion.gates.max_failures=10",
+    "trainer.schedule_steps=100000",  # a stream has no end to slow down for
+    "optimiser.schedule=constant",
+    "optimiser.learning_rate=0.0007",
+)
+LONG: Final = Form(name="long", corpus={"images_per_shard": 120, "val_images": 200}, sets=_SETS, patience_s=600)
+SHORT: Final = Form(
+    name="short",
+    corpus={"base_images": 600, "caption_images": 960, "val_images": 80, "images_per_shard": 80},
+    sets=(
+        *_SETS,
+        "teacher.steps=150",
+        "promotion.every_steps=40",
+        "promotion.gates.held_out_images=60",
+        "promotion.gates.canary_images=80",
+        "drift.window_labels=80",
+        "drift.min_window_labels=40",
+        "drift.reference_labels=400",
+    ),
+    patience_s=900,
+)
+FORMS: Final = {form.name: form for form in (SHORT, LONG)}
+
+
+def prepare(form: Form, folder: Path) -> tuple[RunConfig, Stream]:
+    """Draw the corpus, and write the run's configuration."""
+    section = load_config(CONFIG).prepare.synthetic
+    assert section is not None
+    preset = synthetic_config(section.model_copy(update={"settings": dict(form.corpus)}))
+    corpus = write_corpus(folder / "corpus", preset=preset, seed=0, workers=os.cpu_count() or 1)
+    stream = Stream(sorted(Path(corpus.caption_shards).parent.glob("*.tar")), folder / "stream")
+    config = load_config(CONFIG, overrides=[f"folder={folder / 'run'}", "name=operate", "prepare={}", *form.sets])
+    return _on_stream(config, corpus, stream), stream
+
+
+def _on_stream(config: RunConfig, corpus: CorpusPaths, stream: Stream) -> RunConfig:
+    data = synthetic_data(config.data, corpus).model_copy(update={"shards": [f"{stream.folder}/*.tar"]})
+    return config.model_copy(update={"data": data})
+
+
+def play(form: Form, folder: Path, *, console: Console) -> list[tuple[str, str]]:
+    """Play the scenario in a folder; return what came of what.
+
+    Raises:
+        PrometheusMissing: it is not installed.
+        DidNotHappen: monitor, gates or alerts missed something.
+        RoleError: the run ended with an error.
+    """
+    config, stream = prepare(form, folder)
+    stream.add()
+    run = RunFolder.of(config)
+    run.create()
+    settings = save_resolved(config, folder)
+    with ExitStack() as stack:
+        prometheus = stack.enter_context(prometheus_of(run.root, folder / "prometheus"))
+        console.print(f"run folder {run.root}, Prometheus at {prometheus.url}", soft_wrap=True, highlight=False)
+        up = start_role("up", ["up", str(settings)], logs=folder / "up")
+        stack.callback(up.kill)
+        queue = stack.enter_context(_queue_of(config, run, ends=time.monotonic() + form.patience_s, check=up.check))
+        timeline = Timeline(registry=run.registry_url(config), prometheus=prometheus, console=console)
+        scenario = Scenario(
+            config=config,
+            timeline=timeline,
+            stream=stream,
+            check=lambda: _still(up),
+            backlog=lambda: _unread(queue),
+            patience_s=form.patience_s,
+        )
+        try:
+            scenario.run()
+        finally:
+            timeline.write(folder / "timeline.json")
+        up.ask_to_stop()
+        up.wait(_STOPPING_S)
+        return scenario.outcome
+
+
+def _queue_of(config: RunConfig, run: RunFolder, *, ends: float, check: Any) -> LabelQueue:
+    """Join the run's embedded Redis as soon as `up` has started it: who starts it owns it."""
+    while not list((run.root / "endpoints").glob("*.json")):
+        check()
+        if time.monotonic() > ends:
+            raise XpmStreamError(f"`up` did not start any role; see {run.root.parent / 'up'}")
+        time.sleep(0.2)
+    return open_queue_of(config)
+
+
+def _still(up: Child) -> None:
+    """Raise if `up` has ended: a watched stream has no end."""
+    if up.check():
+        raise XpmStreamError("`up` ended by itself")
+
+
+def _unread(queue: LabelQueue) -> int:
+    stats = queue.stats()
+    return stats.shards_pending + stats.shards_leased
+
+
+def main(given: Sequence[str] | None = None) -> None:
+    """Run the demonstration."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--form", choices=sorted(FORMS), default="long")
+    parser.add_argument("--folder", type=Path, help="where to keep everything; default: a temporary folder")
+    asked = parser.parse_args(given)
+    console = Console()
+    folder = asked.folder or Path(tempfile.mkdtemp(prefix="xpm-operate-"))
+    folder.mkdir(parents=True, exist_ok=True)
+    try:
+        outcome = play(FORMS[asked.form], folder.resolve(), console=console)
+    except (XpmStreamError, PrometheusMissing) as error:
+        sys.exit(f"error: {error}")
+    table = Table(title=f"What came of it (times of the rules divided by {HASTE})", title_justify="left")
+    table.add_column("what was done", overflow="fold")
+    table.add_column("what came of it", overflow="fold")
+    for what, came in outcome:
+        table.add_row(what, came)
+    console.print(table)
+    if asked.folder is None:
+        shutil.rmtree(folder, ignore_errors=True)
+    else:
+        console.print(f"look at it: xpm-stream report {folder / 'run'}", soft_wrap=True)
