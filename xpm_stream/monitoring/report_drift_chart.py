@@ -74,7 +74,7 @@ def drift_chart(timeline: Timeline, *, narrow: bool) -> str | None:
         dress(axes, quantity_text(quantity), last=lowest, narrow=narrow)
         if place % columns:
             axes.tick_params(labelleft=False)
-        put_dates(axes, narrow=True, few=True)
+        put_dates(axes, most=2 if narrow else 4)
     label = "Drift statistics over their thresholds, by quantity and reference"
     return svg.inline_svg(figure, name=f"drift{width}", label=label, titles=titles)
 

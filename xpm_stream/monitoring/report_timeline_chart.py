@@ -93,7 +93,7 @@ def timeline_chart(timeline: Timeline, promotions: Sequence[PromotionStanding], 
     decisions.set_xlim(*dates_of([min(ends) - margin, max(ends) + margin]))
     if not narrow:
         _draw_hover(reliability, points, titles)
-    put_dates(queue, narrow=narrow)
+    put_dates(queue, most=4 if narrow else 9)
     label = f"Reliability quantiles, decisions, rate and queue over {timeline.num_windows} windows"
     return svg.inline_svg(figure, name=f"timeline{width}", label=label, titles=titles)
 
