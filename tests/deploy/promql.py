@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Final
@@ -37,6 +38,7 @@ VALUES: Final = {
 }
 
 
+@functools.cache
 def rules() -> list[Rule]:
     """Every rule of every file, in order."""
     return [rule for path in sorted(RULES.glob("*.yaml")) for rule in rules_of(path)]
@@ -51,6 +53,7 @@ def alerts() -> list[Rule]:
     return [rule for rule in rules() if "alert" in rule]
 
 
+@functools.cache
 def labels_by_metric() -> dict[str, frozenset[str]]:
     """The labels of every metric an expression may name."""
     known = {name: TARGET_LABELS | labels for name, labels in OF_PROMETHEUS.items()}
