@@ -27,6 +27,7 @@ from xpm_stream.stages.run_folder import RunFolder
 _LOOK_EVERY_S: Final = 0.5
 _GRACE_S: Final = 60.0  # a trainer writes its checkpoint before it leaves
 # What may differ when a run is started again in its folder; all else decides what the run is.
+_REGISTRY_IS: Final = ".url"  # of its section only this decides
 _MAY_CHANGE: Final = {"labeler", "trainer", "promotion", "metrics", "logs", "evaluation", "queue", "redis", "drift"}
 
 
@@ -276,6 +277,7 @@ def _check_same_run(before: RunConfig, now: RunConfig, folder: RunFolder) -> Non
         for section in type(now).model_fields
         if section not in _MAY_CHANGE
         for place, then, asked in _differences(getattr(before, section), getattr(now, section))
+        if section != "registry" or place == _REGISTRY_IS
     ]
     if changed:
         more = f", and {len(changed) - 3} more" if len(changed) > 3 else ""
