@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import shlex
 import shutil
 import subprocess
 import sys
@@ -141,11 +142,12 @@ def test_a_runbook_says_what_is_seen_what_to_do_and_how_to_verify_it(path: Path)
 @pytest.mark.parametrize("path", sorted(RUNBOOKS.glob("*.md")), ids=lambda path: path.stem)
 def test_commands_in_runbooks_are_commands(path: Path) -> None:
     found = re.findall(r"^ *xpm-stream ([^#\n|>]+)", path.read_text(encoding="utf-8"), flags=re.MULTILINE)
-    for words in found:
-        if has_command(words.split()[0]):
-            check_command(words.split())
+    for line in found:
+        words = shlex.split(line)
+        if has_command(words[0]):
+            check_command(words)
         else:
-            assert words.split()[0] in COMING, words
+            assert words[0] in COMING, line
 
 
 def test_the_table_of_alerts_is_current() -> None:
