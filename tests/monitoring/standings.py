@@ -82,6 +82,7 @@ def standing(windows: list[WindowRecord] | Absent | None = None, **changes: obje
         candidates_pending=0,
         failures_in_a_row=0,
         max_failures=5,
+        min_window_labels=100,
         windows=history(90) if windows is None else windows,
     )
     return msgspec.structs.replace(healthy, **changes)

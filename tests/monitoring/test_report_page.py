@@ -5,11 +5,13 @@ from __future__ import annotations
 import re
 from html.parser import HTMLParser
 
+import msgspec
 import pytest
-from sample_runs import GATES, history, scores, window
-from standings import QUEUE, entry, report_of, standing
+from sample_runs import GATES, START_S, history, scores, window
+from standings import entry, report_of, standing
 
 from xpm_stream.monitoring.concerns import Concern
+from xpm_stream.monitoring.drift_records import WindowRecord
 from xpm_stream.monitoring.report_data import Setting
 from xpm_stream.monitoring.report_page import render_report
 from xpm_stream.monitoring.report_pictures import MaskPicture, MaskPictures
@@ -105,8 +107,7 @@ def test_what_is_missing_is_said_in_its_place_and_never_shown_as_zero() -> None:
 
 
 def test_windows_that_nothing_was_judged_in_say_so() -> None:
-    record = window(1)
-    unjudged = type(record)(**{name: getattr(record, name) for name in record.__struct_fields__} | {"verdicts": []})
+    unjudged = msgspec.structs.replace(window(1), verdicts=[])
     page = page_of(standing=standing(windows=[unjudged]))
     assert page.says("No window was judged yet")
     assert page.says("No window was compared with a reference yet")
@@ -188,26 +189,29 @@ def test_charts_take_the_pages_colours_and_typeface_so_that_dark_mode_reaches_th
 
 @pytest.mark.parametrize("ratio", [0.4, 5.0])
 def test_ten_thousand_windows_and_as_many_decisions_stay_below_three_megabytes(ratio: float) -> None:
-    few = history(100)
+    some = [window(number, ratio=ratio, previous_ratio=ratio, brake=ratio > 1) for number in range(1, 101)]
     records = [
-        type(one)(
-            **{name: getattr(one, name) for name in one.__struct_fields__}
-            | {
-                "number": number,
-                "started_at_s": one.started_at_s + 60 * number,
-                "ended_at_s": one.ended_at_s + 60 * number,
-            }
+        msgspec.structs.replace(
+            some[number % 100], number=number, started_at_s=START_S + 60 * number, ended_at_s=START_S + 60 * number + 60
         )
-        for number, one in enumerate(
-            (window(number % 100 + 1, ratio=ratio, previous_ratio=ratio, brake=ratio > 1) for number in range(10_000)),
-            1,
-        )
+        for number in range(1, 10_001)
     ]
-    assert len(few) == 100
     decisions = [entry(number, "promote", gates=GATES) for number in range(1, 2001)]
-    looked = standing(windows=records, promotions=decisions, champion=2000, queue=QUEUE)
+    looked = standing(windows=records, promotions=decisions, champion=2000)
     html = render_report(report_of(looked))
     assert len(html.encode()) < LARGEST
     page = Page(html)
     assert page.says("10,000 windows are drawn as 358 points of up to 28 windows each")
     assert page.says("the 1,800 oldest are left out here")
+
+
+def test_windows_too_small_to_say_anything_are_left_out_and_counted() -> None:
+    def small(number: int) -> WindowRecord:
+        return msgspec.structs.replace(window(number, median=0.99, rate=3000.0), num_labels=3)
+
+    page = page_of(standing=standing(windows=[*history(5), small(6)]))
+    assert page.says("1 window with fewer than 100 labels left out")
+    assert page.named["labels/s"] == f"{history(5)[-1].labels_per_second:.1f}"
+    none = page_of(standing=standing(windows=[small(1), small(2)]))
+    assert none.says("None of 2 windows holds 100 labels or more.")
+    assert none.named["reliability"] == "–"

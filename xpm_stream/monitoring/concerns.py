@@ -118,11 +118,11 @@ def _of_drift(standing: RunStanding) -> Iterator[Concern]:
     alarms = sorted(verdict.reference for verdict in window.verdicts if verdict.status == "drift")
     if window.brake:
         since = f" since {utc_text(window.brake_since_s)}" if window.brake_since_s is not None else ""
-        why = f": {'; '.join(window.brake_reasons)}" if window.brake_reasons else ""
+        why = [*window.brake_reasons, "if it is the teacher: xpm-stream checkpoints rollback | revoke"]
         yield Concern(
             needs_person=True,
-            what=f"drift holds promotions back{since}{why}",
-            way_out="see the drift statistics; xpm-stream checkpoints rollback | revoke if it is the teacher",
+            what=f"drift holds promotions back{since}",
+            way_out="; ".join(why),
         )
     elif alarms:
         yield Concern(

@@ -17,12 +17,18 @@ from xpm_stream.monitoring.report_timeline import TimelinePoint
 
 WIDE: Final = 1040  # CSS pixels: on a desk
 NARROW: Final = 330  # on a phone
+_STATISTICS: Final = {"psi": "PSI", "jensen_shannon": "Jensen-Shannon", "wasserstein": "Wasserstein"}
 _DATES: Final = ["%Y", "%b", "%d %b", "%H:%M", "%H:%M", "%H:%M:%S"]  # of years, months, days, ... seconds
 
 
 def quantity_text(quantity: str) -> str:
     """Return a quantity's name for people."""
     return quantity.replace("_", " ")
+
+
+def statistic_text(statistic: str) -> str:
+    """Return a statistic's name for people."""
+    return _STATISTICS.get(statistic, statistic.replace("_", " "))
 
 
 def dress(axes: Axes, title: str, *, last: bool, narrow: bool) -> None:
@@ -35,6 +41,7 @@ def dress(axes: Axes, title: str, *, last: bool, narrow: bool) -> None:
     axes.grid(axis="y", color=svg.LINE, linewidth=0.7)
     axes.set_axisbelow(True)
     axes.tick_params(length=0, labelsize=10, labelcolor=svg.QUIET, labelbottom=last, pad=4)
+    axes.tick_params(axis="x", pad=8)
 
 
 def put_dates(axes: Axes, *, most: int) -> None:

@@ -20,6 +20,7 @@ from xpm_stream.monitoring.report_chart_parts import (
     dress,
     put_dates,
     quantity_text,
+    statistic_text,
     windows_text,
 )
 from xpm_stream.monitoring.report_timeline import Ratio, Timeline, TimelinePoint
@@ -113,7 +114,7 @@ def _draw_dots(
         gid = f"above-{one.reference}-{one.quantity}-{point.first}"
         dot.set_gid(gid)
         titles[gid] = (
-            f"{windows_text([point])} against {one.reference}: {one.statistic} {one.value:.3g}, "
+            f"{windows_text([point])} against {one.reference}: {statistic_text(one.statistic)} {one.value:.3g}, "
             f"threshold {one.threshold:.3g}"
         )
 

@@ -21,6 +21,7 @@ from xpm_stream.monitoring.report_chart_parts import (
     put_dates,
     quantity_text,
     runs_of,
+    statistic_text,
     windows_text,
 )
 from xpm_stream.monitoring.report_timeline import Timeline, TimelinePoint
@@ -144,7 +145,7 @@ def _alarm_title(group: Sequence[TimelinePoint]) -> str:
     parts = [f"{windows_text(group)}: drift against {', '.join(references)}"]
     parts.append(f"cause: {', '.join(causes) or 'not said'}")
     if worst is not None:
-        parts.append(f"furthest: {quantity_text(worst.quantity)}, {worst.statistic} {worst.value:.3g}")
+        parts.append(f"furthest: {quantity_text(worst.quantity)}, {statistic_text(worst.statistic)} {worst.value:.3g}")
         parts.append(f"threshold {worst.threshold:.3g}")
     return "; ".join(parts)
 

@@ -200,9 +200,9 @@ def _trend(standing: RunStanding) -> Iterator[Text]:
     if isinstance(standing.windows, Absent):
         yield _quiet("not known without drift windows")
         return
-    medians = [row[2] for record in standing.windows if (row := reliability_quantiles(record)) is not None]
+    medians = [row[2] for record in standing.telling_windows if (row := reliability_quantiles(record)) is not None]
     if not medians:
-        yield _quiet("the labels have none")
+        yield _quiet("no window has enough labels with one")
         return
     shown = medians[-_SHOWN_TREND:]
     trend = sparkline(shown, length=_SHOWN_TREND)

@@ -86,6 +86,7 @@ def stand(config: RunConfig, *, max_windows: int | None = None, earlier: RunStan
         candidates_pending=pending,
         failures_in_a_row=_failures_in_a_row(promotions),
         max_failures=gates.max_failures if gates.enabled else None,
+        min_window_labels=config.drift.min_window_labels,
         windows=look_at_windows(open_store(folder.registry_url(config)), newest=max_windows),
     )
 
