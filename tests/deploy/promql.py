@@ -33,6 +33,8 @@ VALUES: Final = {
     "reason": {"stale", "revoked"},
     "reference": {"frozen", "previous_teacher"},
     "quantile": {"0.05", "0.25", "0.5", "0.75", "0.95"},
+    "gate": {"files", "epoch", "steps", "samples", "base_ap50", "canary_agreement", "label_count", "word_entropy"}
+    | {"reliability", "drift_brake"},  # of registry.gates.GateName
     "alertstate": {"firing", "pending"},
     "severity": {"page", "ticket"},
 }
