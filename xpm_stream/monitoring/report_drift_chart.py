@@ -49,7 +49,7 @@ def drift_chart(timeline: Timeline, *, narrow: bool) -> str | None:
         hspace=0.42,
         wspace=0.22 if narrow else 0.12,
         left=(26 if narrow else 34) / width,
-        right=1 - 10 / width,
+        right=1 - 26 / width,  # half of a time below the axes
         top=1 - 24 / height,
         bottom=26 / height,
     )

@@ -51,7 +51,7 @@ def timeline_chart(timeline: Timeline, promotions: Sequence[PromotionStanding], 
         height_ratios=(0.32, 3.2, 0.24, 1.15, 1.15),
         hspace=0.42,
         left=(34 if narrow else 44) / width,
-        right=1 - (10 if narrow else 14) / width,
+        right=1 - (22 if narrow else 26) / width,
         top=0.965,
         bottom=0.055,
     )
