@@ -36,6 +36,12 @@ class Prometheus:
         assert len(result) <= 1, result
         return float(result[0]["value"][1]) if result else None
 
+    def has_data(self, expression: str) -> bool:
+        """Whether an expression gives anything now. What Grafana fills in is filled in; an error fails."""
+        for variable, chosen in (("$__rate_interval", "10s"), ("$run", ".*")):
+            expression = expression.replace(variable, chosen)
+        return bool(self._ask("query", query=expression)["result"])
+
     def alerts(self, state: str = "firing") -> dict[str, dict[str, Any]]:
         """What fires now (or is pending), by name."""
         found = self._ask("alerts")["alerts"]
@@ -76,10 +82,21 @@ class Prometheus:
 
     def _ask(self, what: str, **arguments: str) -> Any:
         url = f"{self.url}/api/v1/{what}?{urllib.parse.urlencode(arguments)}"
-        with urllib.request.urlopen(url, timeout=20) as answer:
-            tree = json.load(answer)
-        assert tree["status"] == "success", tree
-        return tree["data"]
+        try:
+            with urllib.request.urlopen(url, timeout=20) as answer:
+                return json.load(answer)["data"]
+        except urllib.error.HTTPError as error:
+            raise AssertionError(f"{url}: {error.read().decode()}") from error
+
+
+def panel_expressions() -> dict[str, str]:
+    """Every expression of every dashboard's panels -> where it stands."""
+    found = {}
+    for path in sorted((DEPLOY / "grafana" / "dashboards").glob("*.json")):
+        for panel in json.loads(path.read_text(encoding="utf-8"))["panels"]:
+            for target in panel.get("targets", ()):
+                found[target["expr"]] = f"{path.stem}: {panel['title']}"
+    return found
 
 
 def write_configuration(folder: Path) -> Path:
