@@ -61,6 +61,7 @@ class Finding(msgspec.Struct, frozen=True, kw_only=True):
     score: float  # teacher confidence that the word is there, 0..1
     reliability: float | None = None  # 0..1 where the teacher can give one, higher is more trustworthy
     area_share: float | None = None  # 0..1, of the image, by its box or mask; none: the annotation does not place it
+    box_xyxy: tuple[float, float, float, float] | None = None  # pixels of the stored image, where it has a box
 
 
 class PseudoInstance(msgspec.Struct, frozen=True, gc=False, kw_only=True):
@@ -94,6 +95,7 @@ class InstanceAnnotation(msgspec.Struct, frozen=True, gc=False, kw_only=True, ta
                 score=one.score,
                 reliability=one.reliability,
                 area_share=_area_share(one.box_xyxy, image_size_wh),
+                box_xyxy=one.box_xyxy,
             )
             for one in self.instances
         ]

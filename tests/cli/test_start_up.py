@@ -22,6 +22,8 @@ TORCH_FREE_MODULES = (
     "xpm_stream.stages.promotion",
     "xpm_stream.stages.shard_registration",
     "xpm_stream.stages.run_folder",
+    "xpm_stream.stages.status",
+    "xpm_stream.stages.reporting",
 )
 
 
@@ -55,7 +57,9 @@ except SystemExit as ended:
     assert _heavy_after(program) == "[]"
 
 
-@pytest.mark.parametrize("command", ["up", "label", "train", "promote", "teach", "audit", "show", "evaluate", "synth"])
+@pytest.mark.parametrize(
+    "command", ["up", "label", "train", "promote", "teach", "audit", "status", "report", "show", "evaluate", "synth"]
+)
 def test_every_command_explains_itself(command: str) -> None:
     from typer.testing import CliRunner
 

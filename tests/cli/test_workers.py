@@ -26,4 +26,4 @@ def test_a_worker_takes_a_configuration_and_overrides(worker: Path, tmp_path: Pa
 
 
 def test_every_role_has_a_worker() -> None:
-    assert {path.stem for path in WORKERS} >= {"labeler", "trainer", "promoter"}
+    assert {path.stem for path in WORKERS} >= {"labeler", "trainer", "promoter", "drift_monitor"}

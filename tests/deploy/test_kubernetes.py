@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import math
 import re
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
 from deployment import (
+    DEPLOY,
     IMAGE_USER,
     USER_OF,
     check_process,
@@ -37,7 +40,8 @@ from xpm_stream.config import RunConfig, load_config
 
 RUN = load_config(KUBERNETES / "base" / "run.yaml")
 IMAGE_ENTRY_POINT = ["/usr/bin/tini", "--", "xpm-stream"]
-CUSTOM_KINDS = {"ScaledObject", "TriggerAuthentication", "PodMonitor"}  # not Kubernetes' own: no schema comes with it
+# Not Kubernetes' own: no schema comes with them.
+CUSTOM_KINDS = {"ScaledObject", "TriggerAuthentication", "PodMonitor", "PrometheusRule"}
 each = pytest.mark.parametrize("source", ["files", *OVERLAYS])
 
 
@@ -86,7 +90,8 @@ def test_all_roles_run_the_same_pinned_image(overlay: str) -> None:
     images = {container["image"] for _, _, container in our_containers(overlay)}
     assert len(images) == 1
     assert all(is_pinned(container["image"]) for _, _, container in containers(overlay))
-    assert {name for name, _, _ in our_containers(overlay)} == {"xpm-trainer", "xpm-labeler", "xpm-promoter"}
+    names = {name for name, _, _ in our_containers(overlay)}
+    assert names == {"xpm-trainer", "xpm-labeler", "xpm-promoter", "xpm-monitor"}
 
 
 @each
@@ -94,6 +99,7 @@ def test_every_command_is_one_of_ours(source: str) -> None:
     found = {}
     for _, _, container in our_containers(source):
         found[container["name"]] = check_process(container.get("command", IMAGE_ENTRY_POINT), container["args"])
+    assert found.pop("monitor") == "watch"
     assert found == {"teacher": "teach", "trainer": "train", "labeler": "label", "promoter": "promote"}
 
 
@@ -167,10 +173,12 @@ def test_the_configuration_of_the_cluster_is_one_of_ours(overlay: str, tmp_path:
         if name.startswith("xpm-stream-run"):
             (tmp_path / "run.yaml").write_text(data["run.yaml"], encoding="utf-8")
             assert load_config(tmp_path / "run.yaml") == RUN
+        elif name == "xpm-stream-dashboards":
+            assert set(data) == {path.name for path in (DEPLOY / "grafana" / "dashboards").glob("*.json")}
         else:
             assert "maxmemory-policy noeviction" in data["redis.conf"]
     used = {v["configMap"]["name"] for _, _, pod in workloads(overlay) for v in pod["volumes"] if "configMap" in v}
-    assert used == set(maps)
+    assert used == set(maps) - {"xpm-stream-dashboards"}, "Grafana finds its own by their label"
 
 
 @each
@@ -227,7 +235,7 @@ def test_every_selector_selects_what_it_should(source: str) -> None:
     def selected(selector: Manifest) -> set[str]:
         return {name for name, found in labels.items() if matches(selector, found)}
 
-    roles = {"xpm-trainer", "xpm-labeler", "xpm-promoter"}
+    roles = {"xpm-trainer", "xpm-labeler", "xpm-promoter", "xpm-monitor"}
     expected: dict[tuple[str, str], set[str]] = {
         ("PodDisruptionBudget", "xpm-labeler"): {"xpm-labeler"},
         ("PodDisruptionBudget", "redis"): {"redis"},
@@ -275,6 +283,7 @@ def test_prometheus_gives_each_role_the_labels_that_our_rules_go_by(source: str)
     assert endpoint["port"] == "metrics"
     by_target = {rule["targetLabel"]: rule for rule in endpoint["relabelings"]}
     assert by_target["job"]["replacement"] == "xpm_stream"
+    assert by_target["run"]["sourceLabels"] == ["__meta_kubernetes_namespace"]
     assert by_target["role"]["sourceLabels"] == ["__meta_kubernetes_pod_label_app_kubernetes_io_component"]
     components = {
         template["metadata"]["labels"].get("app.kubernetes.io/component")
@@ -289,3 +298,21 @@ def test_what_needs_operators_is_left_to_be_asked_for() -> None:
         tree = yaml.safe_load((KUBERNETES / "overlays" / overlay / "kustomization.yaml").read_text(encoding="utf-8"))
         assert tree["components"] == ["../../components/redis"]
         assert {manifest["kind"] for manifest in built(overlay)} >= CUSTOM_KINDS, "the components were not built here"
+
+
+@each
+def test_the_cluster_has_the_rules_of_every_other_prometheus(source: str) -> None:
+    script = DEPLOY / "prometheus" / "kubernetes_rules.py"
+    answer = subprocess.run([sys.executable, script, "--print"], capture_output=True, text=True, check=True, timeout=60)
+    current = (KUBERNETES / "components" / "monitoring" / "prometheus_rule.yaml").read_text(encoding="utf-8")
+    assert answer.stdout == current, f"run: python {script.relative_to(DEPLOY.parent)}"
+    groups = named(source, "PrometheusRule", "xpm-stream")["spec"]["groups"]
+    files = sorted((DEPLOY / "prometheus" / "rules").glob("*.yaml"))
+    assert groups == [group for file in files for group in yaml.safe_load(file.read_text(encoding="utf-8"))["groups"]]
+
+
+@pytest.mark.parametrize("overlay", OVERLAYS)
+def test_grafanas_sidecar_finds_the_dashboards(overlay: str) -> None:
+    dashboards = named(overlay, "ConfigMap", "xpm-stream-dashboards")
+    assert dashboards["metadata"]["labels"]["grafana_dashboard"] == "1"
+    assert sum(len(text.encode()) for text in dashboards["data"].values()) < 250_000, "kubectl apply keeps a copy of it"

@@ -12,6 +12,7 @@ import yaml
 from xpm_stream.config import RunConfig
 from xpm_stream.monitoring.metrics import Metrics
 from xpm_stream.monitoring.serving import serve_metrics
+from xpm_stream.stages.drift_watch import PORT_OFFSET as MONITOR_PORT_OFFSET
 
 DEPLOY = Path(__file__).parents[2] / "deploy"
 
@@ -35,6 +36,7 @@ def test_the_ports_are_those_of_the_default_configuration() -> None:
     host, port = RunConfig().metrics.host, RunConfig().metrics.port
     assert groups["trainer"] == [f"{host}:{port}"]
     assert groups["promoter"] == [f"{host}:{port + 1}"]
+    assert groups["monitor"] == [f"{host}:{port + MONITOR_PORT_OFFSET}"]
     assert groups["labeler"] == [f"{host}:{port + 2 + index}" for index in range(len(groups["labeler"]))]
 
 

@@ -97,7 +97,7 @@ class Run:
         environment: Mapping[str, str] | None = None,
     ) -> Command:
         """Start `xpm-stream ARGUMENTS`; a role (label, train, ...) gets the configuration."""
-        role = arguments[0] in ("up", "pretrain", "teach", "label", "train", "promote")
+        role = arguments[0] in ("up", "pretrain", "teach", "label", "train", "promote", "watch")
         given = [arguments[0], str(self.config_path), *arguments[1:]] if role else list(arguments)
         variables = {**os.environ, "OMP_NUM_THREADS": "1", "COLUMNS": "160", **(environment or {})}
         variables.pop("XPM_STREAM_CRASH_AT", None)

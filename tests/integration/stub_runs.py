@@ -29,12 +29,18 @@ from xpm_stream.stages.run_folder import RunFolder
 
 PATIENCE_S = 150.0
 ROLES = ("promote", "label", "train")
-_KINDS = {"promote": "promoter", "label": "labeler", "train": "trainer"}
-_LOG_NAMES = {"promote": "promoter", "label": "labeler-0", "train": "trainer"}
+_KINDS = {"promote": "promoter", "label": "labeler", "train": "trainer", "watch": "monitor"}
+_LOG_NAMES = {"promote": "promoter", "label": "labeler-0", "train": "trainer", "watch": "monitor"}
 _CONTEXT = multiprocessing.get_context("forkserver")
 # torch is imported once, by the server that every role is forked from.
 _CONTEXT.set_forkserver_preload(
-    ["xpm_stream.stages.labeling", "xpm_stream.stages.training", "xpm_stream.stages.promotion", counting.__name__]
+    [
+        "xpm_stream.stages.labeling",
+        "xpm_stream.stages.training",
+        "xpm_stream.stages.promotion",
+        "xpm_stream.stages.drift_watch",
+        counting.__name__,
+    ]
 )
 
 
@@ -44,12 +50,13 @@ def run_role(kind: str, config: RunConfig, output: str, environment: dict[str, s
     sink = os.open(output, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
     os.dup2(sink, 1)
     os.dup2(sink, 2)
-    from xpm_stream.stages import labeling, promotion, training
+    from xpm_stream.stages import drift_watch, labeling, promotion, training
 
     roles: dict[str, Callable[[RunConfig], None]] = {
         "label": labeling.run_labeler,
         "train": training.run_trainer,
         "promote": promotion.run_promoter,
+        "watch": drift_watch.run_monitor,
     }
     roles[kind](config)
     sys.stdout.flush()

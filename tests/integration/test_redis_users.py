@@ -12,7 +12,9 @@ import redis
 from redis_servers import PASSWORD, RedisServer, newest_server
 from stub_runs import StubRun, make_stub_run
 
-from xpm_stream.label_queue import TrainedLedger, connect
+from xpm_stream.config.loading import parse_config
+from xpm_stream.label_queue import ShardRecord, TrainedLedger, connect
+from xpm_stream.records import ShardId
 
 ACL_FILE = Path(__file__).parents[2] / "deploy" / "redis" / "users.acl"
 USER_OF = {"label": "labeler", "train": "trainer", "promote": "monitor"}
@@ -88,3 +90,23 @@ def test_each_role_runs_with_its_own_rights_and_no_more(server: RedisServer, run
                 script = f"return redis.call({', '.join(map(repr, command.split()))})"
                 with pytest.raises(redis.exceptions.ResponseError, match=REFUSED):
                     client.evalsha(client.script_load(script), 0)
+
+
+def test_what_these_users_wrote_is_there_after_a_restart_and_nobody_is_let_in_without_a_name(
+    server: RedisServer, tmp_path: Path
+) -> None:
+    """Redis 7 replays the append-only file with the rights of the user `default`, though it is off."""
+    config = parse_config({"redis": {"url": server.url_of("operator", "secret-operator")}}, source="test")
+    shard = ShardRecord(url="file:///a.tar", shard_id=ShardId("a"), size_bytes=1)
+    with connect(config.redis, config.queue, run_folder=tmp_path) as queue:
+        queue.add_shards([shard])  # by a script, and so as a transaction in the append-only file
+        server.configure("appendfsync", "always")
+        queue.watch("s3://bucket/*.tar")
+        server.kill()
+        server.start()
+        assert [row.url for row in queue.shard_rows()] == [shard.url]
+        assert list(queue.watched()) == ["s3://bucket/*.tar"]
+    anonymous = f"redis://127.0.0.1:{server.port}/0"
+    for url in (anonymous, f"redis://default:@127.0.0.1:{server.port}/0", server.url_of("default", "")):
+        with redis.Redis.from_url(url) as client, pytest.raises(redis.exceptions.AuthenticationError):
+            client.ping()

@@ -11,10 +11,11 @@ from pathlib import Path
 
 import psutil
 import pytest
-from redis_servers import RedisServer, newest_server
+from redis_servers import RedisServer, free_ports, newest_server
 from stub_runs import ROLES, StubRun, make_stub_run
 
 from xpm_stream.crash_points import CRASH_POINTS
+from xpm_stream.stages.watchdog import EXIT_STALLED
 
 CRASH_VARIABLE = "XPM_STREAM_CRASH_AT"
 # Below every role's own stop_timeout_s, which would end it with another status. A loaded machine needs a part of it.
@@ -64,7 +65,8 @@ def test_every_role_leaves_in_time_from_every_state_and_nothing_is_lost(run: Stu
     roles = [run.start(kind) for kind in ROLES]
     for kind in ROLES:
         run.until(lambda kind=kind: run.waits(kind), what=f"{kind} waiting for Redis")
-        assert run.readiness(kind) == (503, run.readiness(kind)[1]), "ready without Redis"
+        status, text = run.readiness(kind)
+        assert (status, "Redis has not answered yet" in text) == (503, True), text
     leaves_when_told(run, roles, state="waiting for a Redis that was never there")
 
     server.start()
@@ -106,3 +108,24 @@ def test_every_role_leaves_in_time_from_every_state_and_nothing_is_lost(run: Stu
 
     run.finish(run.start_all())
     run.check_each_trained_once()
+
+
+@pytest.mark.slow
+def test_a_rank_that_waits_for_the_others_says_so_and_is_out_in_time_though_it_is_in_c(
+    server: RedisServer, tmp_path: Path
+) -> None:
+    server.start()
+    made = make_stub_run(tmp_path / "rank", redis={"url": server.url}, shards=1, trainer={"stop_timeout_s": 2.0})
+    launcher = {"RANK": "1", "WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(free_ports()[0])}
+    made.environment |= launcher
+    try:
+        rank = made.start("train")
+        what = "a rank that says what it lacks"
+        made.until(lambda: "the other ranks have not joined yet" in made.readiness("train")[1], what=what)
+        rank.terminate()
+        rank.join(WITHIN_S)
+        assert rank.exitcode == EXIT_STALLED, made.said()
+        assert "told to stop, and still there 2 s later" in made.said()
+        assert "rendezvous" in made.said(), "where it was"
+    finally:
+        made.end()

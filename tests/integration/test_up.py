@@ -10,8 +10,10 @@ from PIL import Image
 from processes import Run, check_account, check_finished, until
 from small_runs import CAPTION_IMAGES, SYNTHETIC, MakeRun
 
+from xpm_stream.monitoring.drift_store import DriftStore
 from xpm_stream.monitoring.summary import FINAL_STUDENT, FIRST_TEACHER, read_summary
 from xpm_stream.registry.promotion_log import PromotionLog
+from xpm_stream.registry.store import open_store
 
 PASSES = 3
 STAGES = {"prepare", "teacher", "stream", "evaluate", "pictures", "audit"}
@@ -26,6 +28,7 @@ def run(make_run: MakeRun) -> Run:
         teacher={"steps": 4, "batch_images": 2},
         labeler={"workers": 2},
         trainer={"checkpoint_every_steps": 1},
+        drift={"poll_s": 0.05},
     )
 
 
@@ -84,6 +87,10 @@ def _check_outcome(run: Run) -> None:
     assert summary.samples.queued == 0
     assert summary.samples.skipped.keys() <= {"no_nouns"}
     assert summary.samples.trained + sum(summary.samples.skipped.values()) == PASSES * CAPTION_IMAGES
+    newest = DriftStore(open_store(run.folder / "registry")).newest_window()
+    assert newest is not None, "the drift monitor closes its window when it is stopped"
+    assert newest.labels_seen + newest.labels_missed >= summary.samples.trained
+    assert newest.labels_seen > 0
     with Image.open(run.folder / "pictures" / "pseudo_labels.png") as picture:
         assert min(picture.size) > 100
 

@@ -1,39 +1,18 @@
 """Redis behind TLS, with a user and a password: what works, and the one clear error for what does not."""
 
-import subprocess
 from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 from queue_examples import all_labels, opened, shard
 from redis_servers import PASSWORD, RedisServer, free_ports, has_tls
+from tls_files import make_authority, make_certificate
 
 from xpm_stream.errors import ConfigError, QueueRefused, QueueUnavailable
 from xpm_stream.label_queue import TrainedLedger
 
 SECRET = "p@ss/w:rd?#1"  # every character that ends a password in a URL
 ENCODED = "p%40ss%2Fw%3Ard%3F%231"
-
-
-def openssl(*arguments: object, folder: Path) -> None:
-    subprocess.run(["openssl", *map(str, arguments)], cwd=folder, check=True, capture_output=True, timeout=30)
-
-
-def make_authority(folder: Path, name: str) -> Path:
-    """A certificate authority's `NAME.pem` and `NAME.key`."""
-    curve = ("-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes")
-    openssl("req", "-x509", *curve, "-days", 2, "-subj", f"/CN={name}", "-keyout", f"{name}.key", "-out", f"{name}.pem",
-            folder=folder)  # fmt: skip
-    return folder / f"{name}.pem"
-
-
-def make_certificate(folder: Path, name: str, *, authority: str) -> None:
-    """`NAME.pem` and `NAME.key` for localhost, signed by the authority."""
-    curve = ("-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes")
-    openssl("req", *curve, "-subj", f"/CN={name}", "-keyout", f"{name}.key", "-out", f"{name}.csr", folder=folder)
-    (folder / "hosts").write_text("subjectAltName=DNS:localhost\n")
-    openssl("x509", "-req", "-in", f"{name}.csr", "-CA", f"{authority}.pem", "-CAkey", f"{authority}.key",
-            "-CAcreateserial", "-days", 2, "-extfile", "hosts", "-out", f"{name}.pem", folder=folder)  # fmt: skip
 
 
 @dataclass

@@ -250,3 +250,27 @@ def test_a_champion_that_is_replaced_and_removed_before_it_is_read_is_not_missed
     found = read_wanted(registry.checkpoints, champion)
     assert found is not None
     assert (found[0].checkpoint, found[1]) == ("second", {"model.safetensors": b"second" * 10})
+
+
+def test_it_is_the_same_in_an_object_store() -> None:
+    url, now_s = "memory://retention", [1e9]
+    store, log = CheckpointStore(f"{url}/checkpoints"), PromotionLog(url)
+    holds = Holds(url, clock=lambda: now_s[0])
+    for name in ("first", "second", "third"):
+        store.write(name, {"model.safetensors": b"weights"})
+        log.append("promote", checkpoint=name, by="test")
+    collector = Collector(
+        checkpoints=store,
+        promotions=PromotionLog(url),
+        holds=holds,
+        policy=RetentionPolicy(keep_promotions=1, keep_candidates=0, keep_unnamed_s=DAY_S),
+        remove_after_s=GRACE_S,
+        clock=lambda: now_s[0],
+    )
+    with holds.lease("second", ttl_s=2 * GRACE_S):
+        assert set(collector.collect().marked) == {"second"}
+        now_s[0] += GRACE_S + 1
+        assert collector.collect().removed == []
+    assert collector.collect().removed == ["second"]
+    assert [info.name for info in store.list()] == ["first", "third"]
+    assert (holds.leased(), holds.marks(), holds.pins()) == ({}, {}, {})

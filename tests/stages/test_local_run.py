@@ -125,3 +125,10 @@ def test_a_first_teacher_that_was_refused_ends_the_run_with_the_reason(tmp_path:
     log.append("refuse", candidate=candidate.number, by="test", reasons=["3 tensors are not finite, first a.b"])
     with pytest.raises(TrainingError, match="no first teacher was promoted: 3 tensors are not finite"):
         run.stream(on_stage=lambda _: None, on_look=lambda: None, stopped=lambda: False)
+
+
+def test_a_drift_monitor_that_cannot_be_is_refused_before_anything_starts(tmp_path: Path) -> None:
+    drift = {"reference_labels": 300, "block_labels": 200}
+    with pytest.raises(ConfigError, match=r"drift\.block_labels is 200, .* only 150 labels"):
+        LocalRun.prepare(_config(tmp_path / "run", drift=drift))
+    assert not (tmp_path / "run").exists()

@@ -10,6 +10,7 @@ from rich.table import Table
 from rich.text import Text
 
 from xpm_stream.cli.shard_table import utc
+from xpm_stream.registry.collector import Collected
 from xpm_stream.registry.promotion_log import Candidate, PromotionEntry
 
 _STYLES: Final = {
@@ -70,3 +71,20 @@ def _gates(gates: Sequence[dict[str, object]]) -> Table:
         mark, style = _MARKS[str(gate["outcome"])]
         table.add_row("", Text(f"{mark} {gate['gate']}", style=style), Text(str(gate["why"])))
     return table
+
+
+def print_collected(console: Console, collected: Collected) -> None:
+    """Print what became, or would become, of each checkpoint."""
+    table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0))
+    for name in ("checkpoint", "", "why"):
+        table.add_column(name, overflow="fold")
+    for what, found, style in (
+        ("removed", dict.fromkeys(collected.removed, ""), "red"),
+        ("waits", collected.waiting, "yellow"),
+        ("marked", collected.marked, "yellow"),
+        ("stays", collected.kept, ""),
+    ):
+        for checkpoint, why in found.items():
+            table.add_row(Text(checkpoint), Text(what, style=style), Text(why))
+    console.print(table)
+    console.print(f"{len(collected.removed)} removed, {collected.removed_bytes / 1e6:,.1f} MB", highlight=False)

@@ -88,3 +88,38 @@ def revoke(
         f"entry {entry.number}: {entry.checkpoint} is revoked; the champion is {champion.checkpoint} of entry "
         f"{champion.number}. Its labels still queued are labelled again"
     )
+
+
+@checkpoints.command()
+def pin(
+    run: RunOrConfig,
+    because: Because,
+    checkpoint: Annotated[str, typer.Argument(help="a checkpoint's name", show_default=False)],
+) -> None:
+    """Keep a checkpoint from being removed."""
+    from xpm_stream.stages.deciding import Desk
+
+    Desk(config_of(run)).pin(checkpoint, reason=because)
+    typer.echo(f"{checkpoint} stays until it is unpinned")
+
+
+@checkpoints.command()
+def unpin(
+    run: RunOrConfig, checkpoint: Annotated[str, typer.Argument(help="a checkpoint's name", show_default=False)]
+) -> None:
+    """Let a pinned checkpoint be removed when its time comes."""
+    from xpm_stream.stages.deciding import Desk
+
+    Desk(config_of(run)).unpin(checkpoint)
+    typer.echo(f"{checkpoint} is not pinned")
+
+
+@checkpoints.command()
+def prune(
+    run: RunOrConfig, dry_run: Annotated[bool, typer.Option("--dry-run", help="only say what would be done")] = False
+) -> None:
+    """Remove teachers and candidates that nobody needs any more (`registry.keep_*`); marked first, removed later."""
+    from xpm_stream.cli.checkpoint_table import print_collected
+    from xpm_stream.stages.pruning import collect_checkpoints
+
+    print_collected(Console(), collect_checkpoints(config_of(run), dry_run=dry_run))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 import time
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -69,11 +70,14 @@ def _watch(run: Path, *, every_s: float) -> None:
 
     from xpm_stream.stages.status import look
 
-    console = Console(highlight=False)
-    with Live(console=console, screen=console.is_terminal, auto_refresh=False) as live:
+    console, seen = Console(highlight=False), look(run)
+    with suppress(KeyboardInterrupt), Live(console=console, screen=console.is_terminal, auto_refresh=False) as live:
         while True:
-            live.update(_drawn(look(run)), refresh=True)
+            live.update(_drawn(seen), refresh=True)
             time.sleep(every_s)
+            seen = look(run, earlier=seen)
+    if not seen.healthy:
+        raise typer.Exit(1)
 
 
 def _drawn(seen: Status) -> RenderableType:

@@ -15,11 +15,12 @@ from xpm_stream.config.data_sections import BaseSetConfig, DataConfig
 from xpm_stream.data.coco_json import CocoImage, CocoInstance, CocoInstances, check_segmentation, read_instances
 from xpm_stream.data.images import decode_image
 from xpm_stream.data.splits import check_classes
-from xpm_stream.data.storage import explain, is_local, locate, transport_errors
+from xpm_stream.data.storage import explain, is_local, locate, read_bytes
 from xpm_stream.errors import BaseSetError, SampleError
 from xpm_stream.masks import CocoRle, decode_rle, segmentation_to_rle
 
 DEFAULT_MAX_PIXELS: Final = DataConfig().max_image_pixels
+MAX_IMAGE_BYTES: Final = 256 << 20  # an encoded image of the base set
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -154,12 +155,10 @@ class BaseSet:
 
     def _pixels(self, image: CocoImage) -> npt.NDArray[np.uint8]:
         url = f"{self.images_url}/{image.name}"
-        filesystem, path = locate(url)
+        what = f"image {image.id} of {self.source} at"
+        data = read_bytes(url, what=what, max_bytes=MAX_IMAGE_BYTES, error_class=BaseSetError)
         try:
-            data = bytes(filesystem.cat_file(path))
             pixels = decode_image(data, max_pixels=self.max_image_pixels)
-        except transport_errors() as error:
-            raise BaseSetError(f"cannot read image {image.id} of {self.source} at {url}: {explain(error)}") from error
         except SampleError as error:
             raise BaseSetError(f"image {image.id} of {self.source} at {url}: {error}") from error
         if pixels.shape[:2] != (image.height, image.width):

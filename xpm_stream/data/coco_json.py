@@ -12,7 +12,7 @@ import msgspec
 import numpy as np
 import numpy.typing as npt
 
-from xpm_stream.data.storage import read_bytes
+from xpm_stream.data.storage import MAX_ANNOTATIONS_BYTES, read_bytes
 from xpm_stream.errors import BaseSetError, DataError
 
 _T = TypeVar("_T")
@@ -81,10 +81,10 @@ def read_instances(url: str) -> CocoInstances:
         BaseSetError: the file cannot be read or is not COCO instance JSON, an image has no size, an id is there twice,
             or an annotation points to an image or category that is not there.
     """
-    content = read_bytes(url, what="instance annotations", error_class=BaseSetError)
+    content = read_bytes(url, what="instance annotations", max_bytes=MAX_ANNOTATIONS_BYTES, error_class=BaseSetError)
     try:
         parsed = msgspec.json.decode(content, type=CocoInstances)
-    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise BaseSetError(f"{url} is not COCO instance JSON: {error}") from error
     _refuse_twice((image.id for image in parsed.images), f"{url}: image id")
     _refuse_twice((category.id for category in parsed.categories), f"{url}: category id")
@@ -111,10 +111,10 @@ def read_captions(url: str) -> CocoCaptions:
         DataError: the file cannot be read or is not COCO captions JSON, an image id is there twice, or a caption is of
             an image that is not there.
     """
-    content = read_bytes(url, what="captions file")
+    content = read_bytes(url, what="captions file", max_bytes=MAX_ANNOTATIONS_BYTES)
     try:
         parsed = msgspec.json.decode(content, type=CocoCaptions)
-    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise DataError(f"{url} is not COCO captions JSON: {error}") from error
     images = {image.id for image in parsed.images}
     if len(images) != len(parsed.images):

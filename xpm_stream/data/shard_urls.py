@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import hashlib
+import itertools
 import json
 import os
+import re
 from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from datetime import datetime
@@ -15,7 +17,14 @@ import msgspec
 from braceexpand import braceexpand
 from fsspec import AbstractFileSystem
 
-from xpm_stream.data.storage import explain, is_gone, locate, transport_errors
+from xpm_stream.data.storage import (
+    MAX_TEXT_FILE_BYTES,
+    explain,
+    is_gone,
+    locate,
+    read_bytes,
+    transport_errors,
+)
 from xpm_stream.data.tar_stream import COMPRESSIONS
 from xpm_stream.errors import DataError, ShardError, ShardUnavailable
 from xpm_stream.records import ShardId
@@ -26,6 +35,9 @@ _VERSION_FIELDS: Final = (
     *("mtime", "LastModified", "last_modified", "updated", "created"),
 )
 _PARALLEL_LOOKUPS: Final = 16
+MAX_EXPANDED: Final = 1_000_000  # shards that one pattern may name
+_GROUP: Final = re.compile(r"\{[^{}]*\}")
+_RANGE: Final = re.compile(r"\{(-?\d{1,18})\.\.(-?\d{1,18})(?:\.\.(-?\d{1,18}))?\}")
 
 
 class ShardFile(msgspec.Struct, frozen=True, kw_only=True):
@@ -80,12 +92,33 @@ def expand_braces(pattern: str) -> list[str]:
     """Write the brace ranges of a pattern out.
 
     Raises:
-        ShardError: its braces do not match.
+        ShardError: its braces do not match, or it names more than MAX_EXPANDED shards.
     """
+    expanded: list[str] = []
     try:
-        return list(braceexpand(pattern))
+        if not _is_endless(pattern):
+            expanded = list(itertools.islice(braceexpand(pattern), MAX_EXPANDED + 1))
     except ValueError as error:
         raise ShardError(f"shard pattern {pattern!r}: {error}") from error
+    if not 0 < len(expanded) <= MAX_EXPANDED:
+        raise ShardError(f"shard pattern {pattern!r} names more than {MAX_EXPANDED:,} shards: use several patterns")
+    return expanded
+
+
+def _is_endless(pattern: str) -> bool:
+    """Whether writing a pattern out would take minutes, or one range of it, which is written out first, all memory."""
+    choices = 1
+    for group in _GROUP.findall(pattern):
+        found = _RANGE.fullmatch(group)
+        if found:
+            first, last, step = (int(number or 1) for number in found.groups())
+            size = abs(last - first) // max(1, abs(step)) + 1
+        else:
+            size = group.count(",") + 1
+        choices *= size
+        if size > MAX_EXPANDED or choices > 100 * MAX_EXPANDED:
+            return True
+    return False
 
 
 def absolute_pattern(pattern: str) -> str:
@@ -119,14 +152,12 @@ def count_in_stats(shard: ShardFile) -> int | None:
     if not shard.has_stats:
         return None
     url = _stats_path(shard.url)
-    filesystem, path = _locate(url)
+    content = read_bytes(url, what="statistics", max_bytes=MAX_TEXT_FILE_BYTES, error_class=ShardError)
     try:
-        count = json.loads(filesystem.cat_file(path))["successes"]
-    except transport_errors() as error:
-        raise ShardError(f"cannot read {url}: {explain(error)}") from error
-    except (ValueError, KeyError, TypeError) as error:
+        count = int(json.loads(content)["successes"])
+    except (ValueError, KeyError, TypeError, OverflowError, RecursionError) as error:
         raise ShardError(f"{url} is not img2dataset's statistics: no number 'successes'") from error
-    return int(count)
+    return count
 
 
 def _expand(pattern: str, *, may_be_missing: bool) -> list[ShardFile]:

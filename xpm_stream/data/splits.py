@@ -7,7 +7,7 @@ from collections.abc import Collection, Sequence
 
 import msgspec
 
-from xpm_stream.data.storage import read_bytes
+from xpm_stream.data.storage import MAX_TEXT_FILE_BYTES, read_bytes
 from xpm_stream.errors import BaseSetError, ConfigError, DataError
 
 # The COCO 48/17 split of open-vocabulary detection (METHODS 1.5; Bansal et al. 2018), in its customary order.
@@ -46,10 +46,11 @@ def load_split(name_or_url: str) -> Split:
     if name_or_url in BUILT_IN:
         return BUILT_IN[name_or_url]
     try:
-        split = msgspec.json.decode(read_bytes(name_or_url, what="split file"), type=Split)
+        content = read_bytes(name_or_url, what="split file", max_bytes=MAX_TEXT_FILE_BYTES)
+        split = msgspec.json.decode(content, type=Split)
     except DataError as error:
         raise ConfigError(f"{error} (built-in splits: {', '.join(BUILT_IN)})") from error
-    except msgspec.DecodeError as error:
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise ConfigError(f'split file {name_or_url} is not {{"base": [...], "target": [...]}}: {error}') from error
     _check(split, name_or_url)
     return split

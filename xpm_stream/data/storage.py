@@ -4,14 +4,18 @@ from __future__ import annotations
 
 import re
 import sys
-from typing import Any
+from typing import Any, Final
 
 import fsspec.core
 from fsspec import AbstractFileSystem
 
 from xpm_stream.errors import DataError
 
-_SHELL_URL = re.compile(r"^\s*(pipe|cmd|exec|shell|file\+cmd):|^\s*\||\|\s*$", re.IGNORECASE)
+_SHELL_URL: Final = re.compile(r"^\s*(pipe|cmd|exec|shell|file\+cmd):|^\s*\||\|\s*$", re.IGNORECASE)
+# These run code that the named file holds (templates, pickles), or hand the URL to another program.
+_RUNS_CODE: Final = frozenset({"pipe", "cmd", "exec", "python", "pyscript", "reference", "dask", "jupyter", "jlab"})
+MAX_TEXT_FILE_BYTES: Final = 16 << 20  # splits and statistics
+MAX_ANNOTATIONS_BYTES: Final = 8 << 30  # COCO's instances have 0.5 GiB, LVIS's 1.1
 
 
 def locate(url: str) -> tuple[AbstractFileSystem, str]:
@@ -31,14 +35,15 @@ def locate(url: str) -> tuple[AbstractFileSystem, str]:
 
 
 def refuse_shell(url: str) -> None:
-    """Refuse `pipe:` and other URLs that would run a command.
+    """Refuse `pipe:`, `reference::` and other URLs that would run a command or code.
 
     Raises:
         DataError: the URL is one of those.
     """
-    if _SHELL_URL.search(url):
+    protocols = {re.split(r":", link.strip(), maxsplit=1)[0].lower() for link in url.split("::")}
+    if _SHELL_URL.search(url) or (protocols & _RUNS_CODE and ":" in url):
         raise DataError(
-            f"{url!r} would run a command: name the files by an fsspec URL (s3://, gs://, https://, a path)"
+            f"{url!r} would run a command or code: name the files by an fsspec URL (s3://, gs://, https://, a path)"
         )
 
 
@@ -83,15 +88,22 @@ def explain(error: Exception) -> str:
     return f"{type(error).__name__}: {error}"
 
 
-def read_bytes(url: str, *, what: str, error_class: type[DataError] = DataError) -> bytes:
+def read_bytes(url: str, *, what: str, max_bytes: int, error_class: type[DataError] = DataError) -> bytes:
     """Return the whole file at `url`; `what` names it in errors ("captions file", ...).
 
     Raises:
-        DataError: (as `error_class`) the file cannot be read.
+        DataError: (as `error_class`) the file cannot be read, or has more than `max_bytes`.
     """
     filesystem, path = locate(url)
     try:
-        content: Any = filesystem.cat_file(path)
+        if is_local(filesystem):
+            size = int(filesystem.info(path)["size"])
+            content: Any = filesystem.cat_file(path) if size <= max_bytes else b""
+        else:  # in one request
+            content = filesystem.cat_file(path, start=0, end=max_bytes + 1)
+            size = len(content)
     except transport_errors() as error:
         raise error_class(f"cannot read {what} {url}: {explain(error)}") from error
+    if size > max_bytes:
+        raise error_class(f"{what} {url} has more than the limit of {max_bytes} bytes")
     return bytes(content)

@@ -14,7 +14,8 @@ from typing import Final
 from xpm_stream.data.tar_stream import TarDamageError, TarStream
 
 BLOCK: Final = tarfile.BLOCKSIZE
-MAX_EXTENDED_HEADER: Final = 1 << 20  # bytes; a longer name or PAX header is damage
+MAX_EXTENDED_HEADER: Final = 1 << 20  # bytes of one; a longer name or PAX header is damage
+MAX_EXTENDED_HEADERS: Final = 16  # before one member
 _MAX_PADDING: Final = 1 << 20  # bytes looked at behind the end marker
 _EXTENDED_TYPES: Final = (tarfile.GNUTYPE_LONGNAME, tarfile.XHDTYPE, tarfile.SOLARIS_XHDTYPE)
 _SKIPPED_TYPES: Final = (tarfile.GNUTYPE_LONGLINK, tarfile.XGLTYPE)
@@ -76,6 +77,7 @@ class TarReader:
 
     def _next_member(self) -> TarMember | None:
         overrides: dict[str, str] = {}
+        extended = 0
         while True:
             header = self._next_header()
             if header is None:
@@ -83,6 +85,9 @@ class TarReader:
                     raise self._damaged("an extended header without its member")
                 return None
             if header.type in _EXTENDED_TYPES:
+                extended += 1
+                if extended > MAX_EXTENDED_HEADERS:
+                    raise self._damaged(f"more than {MAX_EXTENDED_HEADERS} extended headers before a file")
                 overrides |= self._extended_header(header)
             elif header.type in _SKIPPED_TYPES:
                 self._stream.skip_to(self._stream.position + _padded(header.size))

@@ -106,6 +106,8 @@ def decode(data: bytes) -> LabelMessage:
         SchemaTooNew: a newer release wrote them.
         MessageError: they are not a label message, of an older schema version, or hold impossible values.
     """
+    if len(data) > MAX_MESSAGE_BYTES:
+        raise MessageError(f"label message of {len(data)} bytes, above the limit of {MAX_MESSAGE_BYTES}")
     try:
         wire = _DECODER.decode(data)
     except (msgspec.DecodeError, UnicodeDecodeError) as error:

@@ -9,10 +9,12 @@ import msgspec
 
 from xpm_stream.monitoring.standing import Absent, QueueStanding, RunStanding
 from xpm_stream.monitoring.times import utc_text
-from xpm_stream.monitoring.view_parts import age_text
+from xpm_stream.monitoring.view_parts import age_text, counted
 
 _START_PATIENCE_S: Final = 300.0  # a process that is not ready for longer than this does not merely start
-_MANY_DEAD: Final = 0.01  # of all samples that ended somewhere: fewer dead letters are the web's usual damage
+# Fewer dead letters, of all samples that ended somewhere, are the web's usual damage.
+_MANY_DEAD: Final = 0.01
+_FEW_DEAD: Final = 10  # so many say nothing yet, whatever their share
 
 
 class Concern(msgspec.Struct, frozen=True, kw_only=True):
@@ -68,14 +70,14 @@ def _of_queue(standing: RunStanding) -> Iterator[Concern]:
     if queue.shards_failed:
         yield Concern(
             needs_person=True,
-            what=f"{queue.shards_failed:,} shards could not be read",
+            what=f"{counted(queue.shards_failed, 'shard')} could not be read",
             way_out=f"xpm-stream shards list {standing.folder}",
         )
     if queue.dead_letters:
         share = queue.dead_letters / max(_ended(queue), 1)
         yield Concern(
-            needs_person=share > _MANY_DEAD,
-            what=f"{queue.dead_letters:,} dead letters, {share:.1%} of the samples so far ({_reasons(queue)})",
+            needs_person=share > _MANY_DEAD and queue.dead_letters > _FEW_DEAD,
+            what=f"{counted(queue.dead_letters, 'dead letter')}, {share:.1%} of the samples so far ({_reasons(queue)})",
             way_out=f"xpm-stream dead list {standing.folder}",
         )
     if queue.unacked_labels >= queue.max_unacked_labels or queue.unacked_bytes >= queue.max_unacked_bytes:
@@ -104,7 +106,7 @@ def _of_promotions(standing: RunStanding) -> Iterator[Concern]:
     elif standing.failures_in_a_row:
         yield Concern(
             needs_person=False,
-            what=f"the last {standing.failures_in_a_row} candidates were not promoted"
+            what=f"not promoted, one after the other: {counted(standing.failures_in_a_row, 'candidate')}"
             + (f" (limit {limit} in a row)" if limit is not None else ""),
         )
 
@@ -116,11 +118,11 @@ def _of_drift(standing: RunStanding) -> Iterator[Concern]:
     alarms = sorted(verdict.reference for verdict in window.verdicts if verdict.status == "drift")
     if window.brake:
         since = f" since {utc_text(window.brake_since_s)}" if window.brake_since_s is not None else ""
-        why = f": {'; '.join(window.brake_reasons)}" if window.brake_reasons else ""
+        why = [*window.brake_reasons, "if it is the teacher: xpm-stream checkpoints rollback | revoke"]
         yield Concern(
             needs_person=True,
-            what=f"drift holds promotions back{since}{why}",
-            way_out="see the drift statistics; xpm-stream checkpoints rollback | revoke if it is the teacher",
+            what=f"drift holds promotions back{since}",
+            way_out="; ".join(why),
         )
     elif alarms:
         yield Concern(

@@ -10,18 +10,25 @@ import matplotlib.dates as mdates
 import numpy as np
 import numpy.typing as npt
 from matplotlib.axes import Axes
+from matplotlib.ticker import FixedLocator
 
 from xpm_stream.monitoring import report_svg as svg
 from xpm_stream.monitoring.report_timeline import TimelinePoint
 
 WIDE: Final = 1040  # CSS pixels: on a desk
 NARROW: Final = 330  # on a phone
+_STATISTICS: Final = {"psi": "PSI", "jensen_shannon": "Jensen-Shannon", "wasserstein": "Wasserstein"}
 _DATES: Final = ["%Y", "%b", "%d %b", "%H:%M", "%H:%M", "%H:%M:%S"]  # of years, months, days, ... seconds
 
 
 def quantity_text(quantity: str) -> str:
     """Return a quantity's name for people."""
     return quantity.replace("_", " ")
+
+
+def statistic_text(statistic: str) -> str:
+    """Return a statistic's name for people."""
+    return _STATISTICS.get(statistic, statistic.replace("_", " "))
 
 
 def dress(axes: Axes, title: str, *, last: bool, narrow: bool) -> None:
@@ -34,12 +41,17 @@ def dress(axes: Axes, title: str, *, last: bool, narrow: bool) -> None:
     axes.grid(axis="y", color=svg.LINE, linewidth=0.7)
     axes.set_axisbelow(True)
     axes.tick_params(length=0, labelsize=10, labelcolor=svg.QUIET, labelbottom=last, pad=4)
+    axes.tick_params(axis="x", pad=8)
 
 
-def put_dates(axes: Axes, *, narrow: bool, few: bool = False) -> None:
-    """Write times below axes, in UTC."""
-    locator = mdates.AutoDateLocator(minticks=2, maxticks=5 if few else 4 if narrow else 9)
-    axes.xaxis.set_major_locator(locator)
+def put_dates(axes: Axes, *, most: int) -> None:
+    """Write at most so many times below axes, in UTC."""
+    # With fewer than 5 its steps do not reach every span: what is too many is left out afterwards.
+    locator = mdates.AutoDateLocator(minticks=2, maxticks=max(5, most))
+    first, last = mdates.num2date(axes.get_xlim())
+    places = locator.tick_values(first, last)
+    shown = [place for place in places if axes.get_xlim()[0] <= place <= axes.get_xlim()[1]]
+    axes.xaxis.set_major_locator(FixedLocator(shown[:: -(-len(shown) // most) or 1]))
     formatter = mdates.ConciseDateFormatter(
         locator, formats=_DATES, zero_formats=[_DATES[0], *_DATES[:-1]], show_offset=False
     )

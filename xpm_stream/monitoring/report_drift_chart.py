@@ -20,6 +20,7 @@ from xpm_stream.monitoring.report_chart_parts import (
     dress,
     put_dates,
     quantity_text,
+    statistic_text,
     windows_text,
 )
 from xpm_stream.monitoring.report_timeline import Ratio, Timeline, TimelinePoint
@@ -48,7 +49,7 @@ def drift_chart(timeline: Timeline, *, narrow: bool) -> str | None:
         hspace=0.42,
         wspace=0.22 if narrow else 0.12,
         left=(26 if narrow else 34) / width,
-        right=1 - 10 / width,
+        right=1 - 26 / width,  # half of a time below the axes
         top=1 - 24 / height,
         bottom=26 / height,
     )
@@ -74,7 +75,7 @@ def drift_chart(timeline: Timeline, *, narrow: bool) -> str | None:
         dress(axes, quantity_text(quantity), last=lowest, narrow=narrow)
         if place % columns:
             axes.tick_params(labelleft=False)
-        put_dates(axes, narrow=True, few=True)
+        put_dates(axes, most=2 if narrow else 4)
     label = "Drift statistics over their thresholds, by quantity and reference"
     return svg.inline_svg(figure, name=f"drift{width}", label=label, titles=titles)
 
@@ -113,7 +114,7 @@ def _draw_dots(
         gid = f"above-{one.reference}-{one.quantity}-{point.first}"
         dot.set_gid(gid)
         titles[gid] = (
-            f"{windows_text([point])} against {one.reference}: {one.statistic} {one.value:.3g}, "
+            f"{windows_text([point])} against {one.reference}: {statistic_text(one.statistic)} {one.value:.3g}, "
             f"threshold {one.threshold:.3g}"
         )
 

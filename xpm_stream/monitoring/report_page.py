@@ -10,16 +10,16 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
 from xpm_stream import __version__
-from xpm_stream.monitoring.report_chart_parts import quantity_text
+from xpm_stream.monitoring.report_chart_parts import quantity_text, statistic_text
 from xpm_stream.monitoring.report_data import SHOWN_PROMOTIONS, SHOWN_SHARDS, ReportData
 from xpm_stream.monitoring.report_drift_chart import drift_chart, references_of
 from xpm_stream.monitoring.report_tiles import tiles_of
 from xpm_stream.monitoring.report_timeline import Timeline, thin, window_ratios
 from xpm_stream.monitoring.report_timeline_chart import timeline_chart
 from xpm_stream.monitoring.report_words import changed_words, top_words
-from xpm_stream.monitoring.standing import Absent
+from xpm_stream.monitoring.standing import Absent, RunStanding
 from xpm_stream.monitoring.times import utc_text
-from xpm_stream.monitoring.view_parts import age_text, bytes_text
+from xpm_stream.monitoring.view_parts import age_text, bytes_text, counted
 
 _WIDE_POINTS: Final = 360
 _NARROW_POINTS: Final = 120
@@ -50,14 +50,16 @@ def render_report(data: ReportData) -> str:
         age=age_text,
         bytes=bytes_text,
         count=lambda value: f"{value:,}",
+        counted=counted,
         quantity=quantity_text,
+        statistic=statistic_text,
         figure=lambda value: "–" if value is None else f"{value:.3g}",
     )
     standing = data.standing
-    windows = [] if isinstance(standing.windows, Absent) else standing.windows
+    windows = standing.telling_windows
     wide, narrow = thin(windows, max_points=_WIDE_POINTS), thin(windows, max_points=_NARROW_POINTS)
     shown = data.promotions[-SHOWN_PROMOTIONS:]
-    last = standing.last_window
+    last = windows[-1] if windows else None
     return environment.get_template("report.html").render(
         data=data,
         standing=standing,
@@ -65,6 +67,8 @@ def render_report(data: ReportData) -> str:
         tiles=tiles_of(data),
         is_absent=lambda value: isinstance(value, Absent),
         windows=windows,
+        num_small=0 if isinstance(standing.windows, Absent) else len(standing.windows) - len(windows),
+        no_windows=_why_none(standing),
         timeline=_timeline(wide, narrow, data) if windows else None,
         drift=_drift(wide, narrow) if windows else None,
         references=references_of(wide),
@@ -75,6 +79,12 @@ def render_report(data: ReportData) -> str:
         promotions_left_out=len(data.promotions) - len(shown),
         shown_shards=SHOWN_SHARDS,
     )
+
+
+def _why_none(standing: RunStanding) -> str:
+    if isinstance(standing.windows, Absent):
+        return standing.windows.why
+    return f"none of {len(standing.windows):,} windows holds {standing.min_window_labels:,} labels or more"
 
 
 def _timeline(wide: Timeline, narrow: Timeline, data: ReportData) -> Chart:

@@ -57,11 +57,13 @@ def _accuracy(data: ReportData) -> Tile:
 
 
 def _labels(data: ReportData) -> Iterator[Tile]:
-    window = data.standing.last_window
-    if window is None:
-        yield Tile(name="labels/s", value="–", meaning="no drift window was recorded", tone="absent")
-        yield Tile(name="reliability", value="–", meaning="no drift window was recorded", tone="absent")
+    windows = data.standing.telling_windows
+    if not windows:
+        why = "no drift window was recorded, or none with enough labels"
+        yield Tile(name="labels/s", value="–", meaning=why, tone="absent")
+        yield Tile(name="reliability", value="–", meaning=why, tone="absent")
         return
+    window = windows[-1]
     yield Tile(
         name="labels/s",
         value=f"{window.labels_per_second:.1f}",

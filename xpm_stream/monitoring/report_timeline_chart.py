@@ -21,6 +21,7 @@ from xpm_stream.monitoring.report_chart_parts import (
     put_dates,
     quantity_text,
     runs_of,
+    statistic_text,
     windows_text,
 )
 from xpm_stream.monitoring.report_timeline import Timeline, TimelinePoint
@@ -50,7 +51,7 @@ def timeline_chart(timeline: Timeline, promotions: Sequence[PromotionStanding], 
         height_ratios=(0.32, 3.2, 0.24, 1.15, 1.15),
         hspace=0.42,
         left=(34 if narrow else 44) / width,
-        right=1 - (10 if narrow else 14) / width,
+        right=1 - (22 if narrow else 26) / width,
         top=0.965,
         bottom=0.055,
     )
@@ -93,7 +94,7 @@ def timeline_chart(timeline: Timeline, promotions: Sequence[PromotionStanding], 
     decisions.set_xlim(*dates_of([min(ends) - margin, max(ends) + margin]))
     if not narrow:
         _draw_hover(reliability, points, titles)
-    put_dates(queue, narrow=narrow)
+    put_dates(queue, most=4 if narrow else 9)
     label = f"Reliability quantiles, decisions, rate and queue over {timeline.num_windows} windows"
     return svg.inline_svg(figure, name=f"timeline{width}", label=label, titles=titles)
 
@@ -144,7 +145,7 @@ def _alarm_title(group: Sequence[TimelinePoint]) -> str:
     parts = [f"{windows_text(group)}: drift against {', '.join(references)}"]
     parts.append(f"cause: {', '.join(causes) or 'not said'}")
     if worst is not None:
-        parts.append(f"furthest: {quantity_text(worst.quantity)}, {worst.statistic} {worst.value:.3g}")
+        parts.append(f"furthest: {quantity_text(worst.quantity)}, {statistic_text(worst.statistic)} {worst.value:.3g}")
         parts.append(f"threshold {worst.threshold:.3g}")
     return "; ".join(parts)
 

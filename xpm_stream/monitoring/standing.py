@@ -114,6 +114,7 @@ class RunStanding(msgspec.Struct, frozen=True, kw_only=True):
     failures_in_a_row: int  # candidates refused or undecided since the last promotion, rollback or revocation
     max_failures: int | None  # None: gates are off, and nothing counts failures
     windows: list[WindowRecord] | Absent  # oldest first
+    min_window_labels: int  # smaller windows are not judged, and too small to say anything
 
     @property
     def champion_entry(self) -> PromotionStanding | None:
@@ -121,6 +122,12 @@ class RunStanding(msgspec.Struct, frozen=True, kw_only=True):
         if isinstance(self.promotions, Absent) or self.champion is None:
             return None
         return next((entry for entry in self.promotions if entry.number == self.champion), None)
+
+    @property
+    def telling_windows(self) -> list[WindowRecord]:
+        """The windows with enough labels to say something: a teacher's last one, cut short, may hold a single label."""
+        windows = [] if isinstance(self.windows, Absent) else self.windows
+        return [window for window in windows if window.num_labels >= self.min_window_labels]
 
     @property
     def last_window(self) -> WindowRecord | None:

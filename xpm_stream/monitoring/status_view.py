@@ -12,7 +12,7 @@ from rich.text import Text
 from xpm_stream.monitoring.concerns import Concern
 from xpm_stream.monitoring.report_timeline import reliability_quantiles, window_ratios
 from xpm_stream.monitoring.standing import Absent, PromotionStanding, QueueStanding, RoleStanding, RunStanding
-from xpm_stream.monitoring.view_parts import age_text, budget_bar, bytes_text, sparkline
+from xpm_stream.monitoring.view_parts import age_text, budget_bar, bytes_text, counted, sparkline
 
 _SHOWN_PROMOTIONS: Final = 4
 _SHOWN_TREND: Final = 40  # windows
@@ -55,7 +55,7 @@ def _head(standing: RunStanding) -> Text:
 def _verdict(concerns: Sequence[Concern]) -> Iterator[RenderableType]:
     pressing = [concern for concern in concerns if concern.needs_person]
     if pressing:
-        yield Text(f"✗ needs a person: {len(pressing)} {'things' if len(pressing) > 1 else 'thing'}", style="bold red")
+        yield Text(f"✗ needs a person: {counted(len(pressing), 'thing')}", style="bold red")
     else:
         yield Text("✓ healthy: nothing needs a person", style="bold green")
     for concern in concerns:
@@ -98,10 +98,10 @@ def _queue(standing: RunStanding) -> Iterator[Text]:
     if isinstance(queue, Absent):
         yield Text(queue.why)
         return
-    yield _budget(queue.unacked_labels / queue.max_unacked_labels).append(
+    yield budget_bar(queue.unacked_labels / queue.max_unacked_labels).append(
         f"  {queue.unacked_labels:,} of {queue.max_unacked_labels:,} labels unacknowledged"
     )
-    yield _budget(queue.unacked_bytes / queue.max_unacked_bytes).append(
+    yield budget_bar(queue.unacked_bytes / queue.max_unacked_bytes).append(
         f"  {bytes_text(queue.unacked_bytes)} of {bytes_text(queue.max_unacked_bytes)}"
     )
     parts = [f"{queue.labels_committed:,} labels made", f"{queue.labels_acknowledged:,} acknowledged"]
@@ -110,12 +110,8 @@ def _queue(standing: RunStanding) -> Iterator[Text]:
     yield Text(" · ".join(parts))
     yield Text.assemble(
         f"{queue.relabels:,} to label again · ",
-        (f"{queue.dead_letters:,} dead letters", "red" if queue.dead_letters else ""),
+        counted(queue.dead_letters, "dead letter"),
     )
-
-
-def _budget(share: float) -> Text:
-    return budget_bar(share)
 
 
 def _shards(standing: RunStanding) -> Iterator[Text]:
@@ -204,9 +200,9 @@ def _trend(standing: RunStanding) -> Iterator[Text]:
     if isinstance(standing.windows, Absent):
         yield _quiet("not known without drift windows")
         return
-    medians = [row[2] for record in standing.windows if (row := reliability_quantiles(record)) is not None]
+    medians = [row[2] for record in standing.telling_windows if (row := reliability_quantiles(record)) is not None]
     if not medians:
-        yield _quiet("the labels have none")
+        yield _quiet("no window has enough labels with one")
         return
     shown = medians[-_SHOWN_TREND:]
     trend = sparkline(shown, length=_SHOWN_TREND)

@@ -29,6 +29,11 @@ def count_text(value: float | None) -> str:
     return ABSENT if value is None else f"{value:,.0f}"
 
 
+def counted(number: int, name: str) -> str:
+    """Return `1 shard`, `2 shards`."""
+    return f"{number:,} {name}{'' if number == 1 else 's'}"
+
+
 def rate_text(rate: float | None) -> str:
     """Return events a second; nothing where it is not known."""
     return "" if rate is None else f"{rate:.1f}/s"

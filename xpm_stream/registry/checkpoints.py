@@ -14,7 +14,15 @@ from xpm_stream import crash_points
 from xpm_stream.errors import CheckpointError
 from xpm_stream.registry.local_store import locked_scratch, make_folder, remove_leftovers
 from xpm_stream.registry.manifest import MANIFEST, CheckpointInfo, parse_manifest, seal
-from xpm_stream.registry.store import FileDigest, Store, digest_of, digest_of_file, open_store
+from xpm_stream.registry.store import (
+    MAX_RECORD_BYTES,
+    FileDigest,
+    FileTooLarge,
+    Store,
+    digest_of,
+    digest_of_file,
+    open_store,
+)
 
 _NAME: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}")
 _FULL: Final = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
@@ -99,9 +107,11 @@ class CheckpointStore:
             if only is not None and file not in only:
                 continue
             try:
-                contents[file] = self._store.read(f"{name}/{file}")
+                contents[file] = self._store.read(f"{name}/{file}", max_bytes=expected.size)
             except FileNotFoundError as error:
                 raise self._file_gone(name, file) from error
+            except FileTooLarge as error:
+                raise self._altered(name, file) from error
             if verify and digest_of(contents[file]) != expected:
                 raise self._altered(name, file)
         return contents
@@ -146,7 +156,7 @@ class CheckpointStore:
         """
         _require_names(name, ())
         try:
-            data = self._store.read(f"{name}/{MANIFEST}")
+            data = self._read_manifest(name)
         except FileNotFoundError as error:
             known = ", ".join(self._store.names("")[-5:]) or "none"
             raise CheckpointError(
@@ -163,7 +173,7 @@ class CheckpointStore:
         found = []
         for name in self._store.names(""):
             try:
-                data = self._store.read(f"{name}/{MANIFEST}")
+                data = self._read_manifest(name)
             except (FileNotFoundError, NotADirectoryError):
                 continue  # an upload not finished, or just deleted: not a checkpoint
             found.append(parse_manifest(data, name=name, url=self.url))
@@ -204,6 +214,12 @@ class CheckpointStore:
                     continue  # another process pruned it
                 removed.append(info.name)
         return tuple(removed)
+
+    def _read_manifest(self, name: str) -> bytes:
+        try:
+            return self._store.read(f"{name}/{MANIFEST}", max_bytes=MAX_RECORD_BYTES)
+        except FileTooLarge as error:
+            raise CheckpointError(f"{error}: delete this checkpoint") from error
 
     def _has_manifest(self, name: str) -> bool:
         return MANIFEST in self._store.names(name)

@@ -22,7 +22,7 @@ import msgspec
 import structlog
 
 from xpm_stream.errors import CheckpointError, RegistryError
-from xpm_stream.registry.store import Store, open_store
+from xpm_stream.registry.store import MAX_RECORD_BYTES, Store, open_store
 
 LEASE_TTL_S: Final = 600.0
 _RENEWALS_PER_LEASE: Final = 3
@@ -195,7 +195,7 @@ class Holds:
 
     def _read(self, path: str, kind: type[_Record]) -> _Record | None:
         try:
-            data = self._store.read(path)
+            data = self._store.read(path, max_bytes=MAX_RECORD_BYTES)
         except FileNotFoundError:
             return None  # deleted since it was listed
         try:

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Final
 
 from xpm_stream.errors import RegistryError
-from xpm_stream.registry.store import FileDigest, copy_with_digest, digest_of
+from xpm_stream.registry.store import MAX_READ_BYTES, FileDigest, FileTooLarge, copy_with_digest, digest_of
 
 _STAGING: Final = ".incoming"  # folders being written or removed, each with a lock file its writer holds
 _NO_HARD_LINKS: Final = frozenset({errno.EPERM, errno.ENOTSUP, errno.ENOSYS, errno.EMLINK})
@@ -51,9 +51,12 @@ class LocalStore:
             temporary.unlink(missing_ok=True)
         sync_folder(target.parent)
 
-    def read(self, path: str) -> bytes:
+    def read(self, path: str, *, max_bytes: int = MAX_READ_BYTES) -> bytes:
         """Return a file's bytes."""
-        return (self._root / path).read_bytes()
+        with (self._root / path).open("rb") as stream:
+            if os.fstat(stream.fileno()).st_size > max_bytes:
+                raise FileTooLarge(path, url=self.url, max_bytes=max_bytes)
+            return stream.read()
 
     def fetch(self, path: str, target: Path) -> None:
         """Link the file at `target`, or copy it where another disk forbids links."""

@@ -62,7 +62,7 @@ def parse_manifest(data: bytes, *, name: str, url: str) -> CheckpointInfo:
                 f"{where} has manifest format {tree['format']}; this version reads up to {_FORMAT}: upgrade"
             )
         info = msgspec.convert(tree, CheckpointInfo)
-    except (ValueError, msgspec.ValidationError) as error:
+    except (ValueError, RecursionError, msgspec.ValidationError) as error:
         if isinstance(error, CheckpointError):
             raise
         raise CheckpointError(f"{where} has a damaged {MANIFEST} ({error}): delete this checkpoint") from error

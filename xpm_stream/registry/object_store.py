@@ -12,7 +12,7 @@ from typing import Any, Final
 from fsspec import AbstractFileSystem
 
 from xpm_stream.errors import RegistryError
-from xpm_stream.registry.store import FileDigest, digest_of, digest_of_file
+from xpm_stream.registry.store import MAX_READ_BYTES, FileDigest, FileTooLarge, digest_of, digest_of_file
 
 # fsspec's memory filesystem is one dictionary of this process and looks before it writes: this makes it one step.
 _MEMORY_LOCK: Final = threading.Lock()
@@ -47,8 +47,11 @@ class ObjectStore:
             if self.read(path) != data:
                 raise
 
-    def read(self, path: str) -> bytes:
+    def read(self, path: str, *, max_bytes: int = MAX_READ_BYTES) -> bytes:
         """Return an object's bytes."""
+        size = self._fs.info(self._full(path)).get("size")  # none: a web server that does not say
+        if size is not None and size > max_bytes:
+            raise FileTooLarge(path, url=self._url, max_bytes=max_bytes)
         data: bytes = self._fs.cat_file(self._full(path))
         return data
 

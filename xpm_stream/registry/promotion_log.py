@@ -11,7 +11,7 @@ import msgspec
 
 from xpm_stream.errors import PromotionConflict, RegistryError
 from xpm_stream.records import TeacherVersion
-from xpm_stream.registry.store import Store, open_store
+from xpm_stream.registry.store import MAX_RECORD_BYTES, Store, open_store
 
 Action = Literal["promote", "refuse", "inconclusive", "rollback", "revoke"]
 _SCHEMA_VERSION: Final = 1
@@ -259,12 +259,12 @@ def _read_from(store: Store, folder: str, number: int, kind: type[_Record]) -> I
     while True:
         path = _path(folder, number)
         try:
-            data = store.read(path)
+            data = store.read(path, max_bytes=MAX_RECORD_BYTES)
         except FileNotFoundError:
             return
         try:
             record = msgspec.json.decode(data, type=kind)
-        except (msgspec.ValidationError, msgspec.DecodeError, UnicodeDecodeError) as error:
+        except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
             raise RegistryError(f"{path} in {store.url} is damaged ({error}); restore it from a backup") from error
         if record.number != number or record.schema_version > _SCHEMA_VERSION:
             raise RegistryError(

@@ -15,11 +15,20 @@ import msgspec
 from xpm_stream.errors import RegistryError
 
 CHUNK_BYTES: Final = 8 * 1024 * 1024  # unit of copying and hashing
+MAX_RECORD_BYTES: Final = 64 * 1024 * 1024  # of a manifest, an entry of a log, a lease
+MAX_READ_BYTES: Final = 1024 * 1024 * 1024  # of what is none of these, nor a checkpoint's file
 
 # Only these create a file atomically if it is not there (S3: If-None-Match; GCS: ifGenerationMatch=0).
 # fsspec's default `mode="create"` looks first and writes then, so two promoters could both win.
 _OBJECT_PROTOCOLS: Final = frozenset({"s3", "s3a", "gs", "gcs", "memory"})
-_FORBIDDEN_PROTOCOLS: Final = frozenset({"pipe", "python", "reference", "jlab", "jupyter"})
+_FORBIDDEN_PROTOCOLS: Final = frozenset({"pipe", "python", "pyscript", "reference", "dask", "jlab", "jupyter"})
+
+
+class FileTooLarge(RegistryError):
+    """A file of a registry that is larger than any of its kind."""
+
+    def __init__(self, path: str, *, url: str, max_bytes: int) -> None:
+        super().__init__(f"{path} in {url} has more than {max_bytes} bytes: it was damaged or changed")
 
 
 class FileDigest(msgspec.Struct, frozen=True):
@@ -68,11 +77,12 @@ class Store(Protocol):
         """
         ...
 
-    def read(self, path: str) -> bytes:
+    def read(self, path: str, *, max_bytes: int = MAX_READ_BYTES) -> bytes:
         """Return a file's bytes.
 
         Raises:
             FileNotFoundError: there is none.
+            FileTooLarge: it has more than `max_bytes`.
         """
         ...
 

@@ -5,11 +5,13 @@ from __future__ import annotations
 import getpass
 import socket
 from collections.abc import Sequence
+from typing import Any
 
 from xpm_stream.config import RunConfig
 from xpm_stream.errors import RegistryError
 from xpm_stream.registry.checkpoints import CheckpointStore
 from xpm_stream.registry.gates import GateResult
+from xpm_stream.registry.holds import Holds
 from xpm_stream.registry.promotion_log import Candidate, PromotionEntry, PromotionLog
 from xpm_stream.stages.gate_keeping import check_files
 from xpm_stream.stages.run_folder import RunFolder
@@ -21,6 +23,7 @@ class Desk:
     def __init__(self, config: RunConfig) -> None:
         url = RunFolder.of(config).registry_url(config)
         self._checkpoints = CheckpointStore(f"{url}/checkpoints")
+        self._holds = Holds(url)
         self._log = PromotionLog(url)
 
     def entries(self) -> list[PromotionEntry]:
@@ -50,43 +53,26 @@ class Desk:
         """
         entries = self._log.entries()
         candidate = self._candidate(checkpoint)
-        files = check_files(self._checkpoints, candidate.checkpoint)
-        if files.outcome != "pass":
-            raise RegistryError(f"{candidate.checkpoint} cannot be a teacher: {files.why}")
-        champion = self._log.champion()
-        if champion is not None and champion.checkpoint == candidate.checkpoint:
-            raise RegistryError(f"{candidate.checkpoint} is the champion already (entry {champion.number})")
-        if any(entry.candidate == candidate.number for entry in entries):  # decided before: a new entry of its own
-            return self._log.append(
-                "promote",
-                by=_person(),
-                checkpoint=candidate.checkpoint,
-                epoch=candidate.epoch,
-                step=candidate.step,
-                reasons=because,
-                checks=_checks([files]),
-                after=len(entries),
-            )
-        return self._log.append(
-            "promote",
-            by=_person(),
-            candidate=candidate.number,
-            reasons=because,
-            checks=_checks([files]),
-            after=len(entries),
-        )
+        with self._holds.lease(candidate.checkpoint):  # else it could be removed between the look and the entry
+            return self._promote(candidate, because, after=len(entries))
 
     def roll_back(self, target: int | None, *, because: Sequence[str]) -> PromotionEntry:
         """Make an earlier teacher the champion again; none: the one before the champion.
 
         Raises:
             RegistryError: there is none, or it is revoked.
+            CheckpointError: its files are removed.
             PromotionConflict: somebody else wrote an entry meanwhile.
         """
         entries = self._log.entries()
         if target is None:
             target = self._before_champion(entries)
-        return self._log.append("rollback", by=_person(), target=target, reasons=because, after=len(entries))
+        named = {entry.number: entry.checkpoint for entry in entries}
+        if target not in named:  # the log says what there is
+            return self._log.append("rollback", by=_person(), target=target, reasons=because, after=len(entries))
+        with self._holds.lease(named[target]):
+            self._checkpoints.info(named[target])
+            return self._log.append("rollback", by=_person(), target=target, reasons=because, after=len(entries))
 
     def revoke(self, target: int, *, because: Sequence[str]) -> PromotionEntry:
         """Take a teacher back for good: its labels that are still queued are made again by the champion.
@@ -105,6 +91,33 @@ class Desk:
                 "(xpm-stream checkpoints promote), or labelers would have none"
             )
         return self._log.append("revoke", by=_person(), target=target, reasons=because, after=len(entries))
+
+    def pin(self, checkpoint: str, *, reason: str) -> None:
+        """Keep a checkpoint from being removed.
+
+        Raises:
+            CheckpointError: there is none of this name, or it is being removed.
+        """
+        self._checkpoints.info(checkpoint)
+        self._holds.pin(checkpoint, by=_person(), reason=reason)
+
+    def unpin(self, checkpoint: str) -> None:
+        """Let a checkpoint be removed when its time comes."""
+        self._holds.unpin(checkpoint)
+
+    def _promote(self, candidate: Candidate, because: Sequence[str], *, after: int) -> PromotionEntry:
+        files = check_files(self._checkpoints, candidate.checkpoint)
+        if files.outcome != "pass":
+            raise RegistryError(f"{candidate.checkpoint} cannot be a teacher: {files.why}")
+        champion = self._log.champion()
+        if champion is not None and champion.checkpoint == candidate.checkpoint:
+            raise RegistryError(f"{candidate.checkpoint} is the champion already (entry {champion.number})")
+        subject: dict[str, Any] = {"candidate": candidate.number}
+        if any(entry.candidate == candidate.number for entry in self._log.entries()):  # a new entry, not its decision
+            subject = {"checkpoint": candidate.checkpoint, "epoch": candidate.epoch, "step": candidate.step}
+        return self._log.append(
+            "promote", by=_person(), reasons=because, checks=_checks([files]), after=after, **subject
+        )
 
     def _candidate(self, checkpoint: str | None) -> Candidate:
         candidates = self._log.candidates()

@@ -16,8 +16,9 @@ from typing import Final
 import msgspec
 
 from xpm_stream.config.monitor_sections import DriftConfig
-from xpm_stream.errors import XpmStreamError
+from xpm_stream.errors import ConfigError, XpmStreamError
 from xpm_stream.monitoring.drift_reference import DriftReference, decode_reference, encode_reference
+from xpm_stream.monitoring.drift_samples import enough_of
 from xpm_stream.monitoring.drift_thresholds import DriftThresholds, calibrate, decode_thresholds
 from xpm_stream.monitoring.drift_windows import WindowLimits
 from xpm_stream.stages.parent import end_with_parent
@@ -56,6 +57,22 @@ class CalibrationSettings(msgspec.Struct, frozen=True, kw_only=True):
             and (thresholds.window_labels[0], thresholds.window_labels[-1])
             == (self.limits.min_labels, self.limits.max_labels)
         )
+
+
+def checked_settings(config: DriftConfig) -> CalibrationSettings:
+    """Return what thresholds depend on.
+
+    Raises:
+        ConfigError: windows or references that cannot be.
+    """
+    settings = CalibrationSettings.of(config)
+    fewest = enough_of(config.reference_labels)
+    if config.block_labels > fewest:
+        raise ConfigError(
+            f"drift.block_labels is {config.block_labels}, but a reference may have only {fewest} labels (half of "
+            "drift.reference_labels, where the teacher changes early): take several blocks to a reference"
+        )
+    return settings
 
 
 class Calibration:

@@ -5,14 +5,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from xpm_stream.config.monitor_sections import DriftConfig
-from xpm_stream.errors import ConfigError
 from xpm_stream.monitoring.drift_measures import LabelMeasures
 from xpm_stream.monitoring.drift_reference import DriftReference, build_reference
-from xpm_stream.monitoring.drift_samples import REFERENCE_NAMES, ReferenceSample, ReferenceSamples, enough_of
+from xpm_stream.monitoring.drift_samples import REFERENCE_NAMES, ReferenceSample, ReferenceSamples
 from xpm_stream.monitoring.drift_store import DriftStore
 from xpm_stream.monitoring.drift_thresholds import DriftThresholds
-from xpm_stream.stages.drift_calibration import Calibration, CalibrationSettings
+from xpm_stream.stages.drift_calibration import Calibration, checked_settings
 from xpm_stream.stages.process import Role
 
 
@@ -128,19 +126,3 @@ class References:
         if self._calibration is not None:
             self._calibration.close()
             self._calibration = None
-
-
-def checked_settings(config: DriftConfig) -> CalibrationSettings:
-    """Return what thresholds depend on.
-
-    Raises:
-        ConfigError: windows or references that cannot be.
-    """
-    settings = CalibrationSettings.of(config)
-    fewest = enough_of(config.reference_labels)
-    if config.block_labels > fewest:
-        raise ConfigError(
-            f"drift.block_labels is {config.block_labels}, but a reference may have only {fewest} labels (half of "
-            "drift.reference_labels, where the teacher changes early): take several blocks to a reference"
-        )
-    return settings

@@ -31,13 +31,13 @@ from xpm_stream.monitoring.canary_labels import (
 )
 from xpm_stream.monitoring.drift_measures import LabelMeasures
 from xpm_stream.monitoring.label_measures import measures_of_findings
-from xpm_stream.records import Annotation, InstanceAnnotation, SampleId, ShardId
+from xpm_stream.records import SampleId, ShardId
 from xpm_stream.registry.checkpoints import CheckpointStore
 from xpm_stream.registry.gates import GateMeasures
 from xpm_stream.registry.store import Store
 from xpm_stream.stages.canary_set import CanaryImage, CanarySet
 from xpm_stream.stages.devices import autocast, choose_device
-from xpm_stream.stages.loaded_model import LoadedModel, load_method
+from xpm_stream.stages.loaded_model import LoadedModel, load_method, require_trusted_method
 from xpm_stream.stages.network_files import checkpoint_config
 
 MEASURES_FOLDER: Final = "gates"
@@ -117,6 +117,7 @@ class GateMeter:
         gates = self._config.promotion.gates
         device = choose_device(gates.device, threads=self._config.evaluation.threads)
         own = checkpoint_config(files, name=checkpoint)
+        require_trusted_method(own.method, self._config, checkpoint)
         own = own.model_copy(update={"evaluation": self._config.evaluation})
         method = load_method(files, name=checkpoint, config=own, device=device)
         model = LoadedModel(checkpoint, own, method, device) if isinstance(method, InstanceMethod) else None
@@ -152,7 +153,9 @@ class GateMeter:
                 images.append(
                     measures_of_findings(findings, nouns_per_caption=image.nouns_per_caption, words=image.words)
                 )
-                instances.append(_instances(annotation))
+                instances.append(
+                    [CanaryInstance(word=one.word, box_xyxy=one.box_xyxy) for one in findings if one.box_xyxy]
+                )
             self._on_progress()
         return CanaryLabels(checkpoint=checkpoint, canary_id=canary.canary_id, images=images, instances=instances)
 
@@ -220,11 +223,6 @@ class _HeldOut:
         )
         ap50 = scores.by_split["base"].mask.ap50
         return None if ap50 is None else 100 * ap50
-
-
-def _instances(annotation: Annotation) -> list[CanaryInstance]:
-    found = annotation.instances if isinstance(annotation, InstanceAnnotation) else []
-    return [CanaryInstance(word=one.word, box_xyxy=one.box_xyxy) for one in found]
 
 
 def _batches(images: Sequence[CanaryImage], size: int) -> Iterator[Sequence[CanaryImage]]:

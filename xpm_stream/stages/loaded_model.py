@@ -48,11 +48,12 @@ def load_model(url: str, *, like: RunConfig | None = None) -> LoadedModel:
 
     Raises:
         CheckpointError: there is no such checkpoint, or it is damaged.
-        ConfigError: its method does not detect objects.
+        ConfigError: its method does not detect objects, or is a class that only the checkpoint names.
     """
     parent, _, name = url.rstrip("/").rpartition("/")
     files = CheckpointStore(parent or ".").read(name)
     config = checkpoint_config(files, name=name)
+    require_trusted_method(config.method, like, name)
     if like is not None:
         config = config.model_copy(update={"evaluation": like.evaluation, "trainer": like.trainer})
     device = choose_device(config.trainer.device, threads=config.evaluation.threads)
@@ -72,3 +73,16 @@ def load_method(files: Mapping[str, bytes], *, name: str, config: RunConfig, dev
     method.network.to(device).eval()
     load_network(method, files, name=name)
     return method
+
+
+def require_trusted_method(method: str, like: RunConfig | None, name: str) -> None:
+    """Refuse a class that only the checkpoint names: it may come from anywhere, and naming a class is having it called.
+
+    Raises:
+        ConfigError: neither a method of ours nor that of the run `like`.
+    """
+    if ":" in method and (like is None or like.method != method):
+        raise ConfigError(
+            f"checkpoint {name} wants its method to be {method}, which no configuration of yours names: if you trust "
+            "it, give the run with that method (--run RUN)"
+        )

@@ -20,6 +20,7 @@ from xpm_stream.methods import METHODS, find_method, require_labeler
 from xpm_stream.monitoring.summary import ModelScores
 from xpm_stream.registry.promotion_log import PromotionEntry, PromotionLog
 from xpm_stream.stages.children import Child, start_role, stop_in_order
+from xpm_stream.stages.drift_calibration import checked_settings
 from xpm_stream.stages.operating import open_queue_of
 from xpm_stream.stages.preparation import Progress, prepare_data
 from xpm_stream.stages.run_folder import RunFolder
@@ -27,6 +28,7 @@ from xpm_stream.stages.run_folder import RunFolder
 _LOOK_EVERY_S: Final = 0.5
 _GRACE_S: Final = 60.0  # a trainer writes its checkpoint before it leaves
 # What may differ when a run is started again in its folder; all else decides what the run is.
+_REGISTRY_IS: Final = ".url"  # of its section only this decides
 _MAY_CHANGE: Final = {"labeler", "trainer", "promotion", "metrics", "logs", "evaluation", "queue", "redis", "drift"}
 
 
@@ -59,12 +61,15 @@ class LocalRun:
         """Make the run folder and its data, and save the resolved configuration there.
 
         Raises:
-            ConfigError: the folder holds a run with another configuration, or the method is unknown or has no labeler.
+            ConfigError: the folder holds a run with another configuration, the method is unknown or has no labeler, or
+                the drift monitor's windows or references cannot be.
             DataError: the data cannot be prepared, or a shard is missing.
         """
         if config.method not in METHODS and ":" not in config.method:
             find_method(config.method)  # raises, and suggests the nearest
         require_labeler(config.method)
+        if config.drift.enabled:
+            checked_settings(config.drift)
         stopwatch = Stopwatch()
         folder = RunFolder.of(config)
         config = config.model_copy(update={"folder": str(folder.root)})
@@ -85,7 +90,7 @@ class LocalRun:
         """Run all roles until the trainer has finished; return false if stopped before.
 
         However it ends, the roles are stopped in order: labelers first, so that nothing new is queued, then the
-        trainer, which makes a checkpoint and acknowledges, then the promoter, then Redis.
+        trainer, which makes a checkpoint and acknowledges, then the promoter, then the drift monitor, then Redis.
 
         Raises:
             RoleError: a role ended with an error.
@@ -185,6 +190,8 @@ class _Roles:
     def train(self, *, on_look: Callable[[], None], stopped: Callable[[], bool]) -> bool:
         """Have the labelers and the trainer work until the trainer is done, then let the rest finish."""
         config = self._run.config
+        if config.drift.enabled:
+            self._start("monitor", "watch")
         labelers = [
             self._start(f"labeler-{index}", "label", "--index", str(index)) for index in range(config.labeler.workers)
         ]
@@ -232,7 +239,7 @@ class _Roles:
         return child
 
     def _stop_all(self) -> None:
-        order = ("labeler", "pretrainer", "teacher", "trainer", "promoter")
+        order = ("labeler", "pretrainer", "teacher", "trainer", "promoter", "monitor")
         ordered = sorted(self._started, key=lambda child: order.index(child.name.partition("-")[0]))
         killed = stop_in_order(ordered, grace_s=_GRACE_S)
         if killed:
@@ -285,6 +292,7 @@ def _check_same_run(before: RunConfig, now: RunConfig, folder: RunFolder) -> Non
         for section in type(now).model_fields
         if section not in _MAY_CHANGE
         for place, then, asked in _differences(getattr(before, section), getattr(now, section))
+        if section != "registry" or place == _REGISTRY_IS
     ]
     if changed:
         more = f", and {len(changed) - 3} more" if len(changed) > 3 else ""

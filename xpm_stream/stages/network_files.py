@@ -9,7 +9,6 @@ from typing import Any
 import msgspec
 import safetensors
 import safetensors.torch
-import yaml
 from torch import Tensor, nn
 
 from xpm_stream.config import RunConfig
@@ -60,8 +59,8 @@ def load_network(method: Method, files: Mapping[str, bytes], *, name: str) -> No
 def checkpoint_config(files: Mapping[str, bytes], *, name: str) -> RunConfig:
     """Return the configuration a checkpoint was written with."""
     try:
-        tree = yaml.safe_load(files[CONFIG])
-    except (KeyError, yaml.YAMLError) as error:
+        tree = json.loads(files[CONFIG])
+    except (KeyError, ValueError, RecursionError) as error:
         raise CheckpointError(f"checkpoint {name} has no readable {CONFIG}: {error}") from error
     return parse_config(tree, source=f"{name}/{CONFIG}")
 

@@ -147,29 +147,35 @@ def open_queue(role: Role) -> Iterator[LabelQueue]:
 
 @contextmanager
 def _stop_on_signals(stop: threading.Event) -> Iterator[None]:
-    """Set `stop` on SIGTERM and SIGINT; a second SIGINT interrupts.
+    """Set `stop` on SIGTERM and SIGINT; a SIGINT after that interrupts.
 
-    The handler interrupts the main thread anywhere, also inside `stop.wait`, which holds the lock that `stop.set`
-    needs: so it only wakes a thread that sets it.
+    A thread sets it, told by the system itself: Python's own handler would wait for the main thread to come out of C
+    code, such as the ranks' meeting, and interrupts it anywhere, also inside `stop.wait`, which holds the lock that
+    `stop.set` needs.
     """
     receiver, sender = os.pipe()
+    os.set_blocking(sender, False)
+    told = 0
 
     def handle(number: int, _frame: FrameType | None) -> None:
-        if stop.is_set() and number == signal.SIGINT:
+        nonlocal told
+        told += 1
+        if told > 1 and number == signal.SIGINT:
             raise KeyboardInterrupt
-        os.write(sender, b"x")
 
-    def wait_for_signal() -> None:
-        if os.read(receiver, 1):
-            stop.set()
-        # Else the other end was closed: no signal came.
+    def wait_for_signals() -> None:
+        while number := os.read(receiver, 1):  # none: the other end was closed
+            if number[0] in (signal.SIGTERM, signal.SIGINT):
+                stop.set()
 
-    waiter = threading.Thread(target=wait_for_signal, name="signals", daemon=True)
+    waiter = threading.Thread(target=wait_for_signals, name="signals", daemon=True)
     waiter.start()
     previous = {number: signal.signal(number, handle) for number in (signal.SIGTERM, signal.SIGINT)}
+    previous_descriptor = signal.set_wakeup_fd(sender, warn_on_full_buffer=False)
     try:
         yield
     finally:
+        signal.set_wakeup_fd(previous_descriptor)
         for number, handler in previous.items():
             signal.signal(number, handler)
         os.close(sender)

@@ -11,6 +11,7 @@ from xpm_stream.errors import PromotionConflict
 from xpm_stream.registry.promotion_log import Candidate
 from xpm_stream.stages.gate_keeping import GateKeeper, Interrupted, Judgement
 from xpm_stream.stages.process import Role, open_queue, role_process
+from xpm_stream.stages.pruning import Pruner
 from xpm_stream.stages.queue_observer import QueueObserver
 
 
@@ -22,8 +23,10 @@ def run_promoter(config: RunConfig) -> None:
         QueueObserver(queue, metrics=role.metrics),
     ):
         promoter = Promoter(role, shard_urls=lambda: [row.url for row in queue.shard_rows()])
+        pruner = Pruner(role)
         while not role.stop.is_set():
             promoter.judge_pending()
+            pruner.prune_if_due()
             role.watchdog.progress("waiting for a candidate")
             role.stop.wait(config.promotion.poll_s)
 

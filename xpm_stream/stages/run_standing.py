@@ -47,14 +47,19 @@ def config_of_run(run: Path) -> RunConfig:
     return load_config(run / "config.yaml").model_copy(update={"folder": str(run.absolute())})
 
 
-def stand(config: RunConfig, *, max_windows: int | None = None) -> RunStanding:
+def stand(config: RunConfig, *, max_windows: int | None = None, earlier: RunStanding | None = None) -> RunStanding:
     """Look at a run now, whether it runs or not; an embedded Redis that is down is started meanwhile.
 
-    `max_windows`: only so many of the newest drift windows are read; none: all.
+    Args:
+        config: the run's, with the folder where it is now.
+        max_windows: only so many of the newest drift windows are read; none: all.
+        earlier: the last look at it, by who looks again and again.
     """
     folder = RunFolder.of(config)
     roles = _roles(config, folder)
-    queue = look_at_queue(config)
+    asleep = config.redis.url == "embedded" and not _may_live(roles)
+    # Nobody writes to an embedded queue while no role lives: it is not started over and over to say the same.
+    queue = earlier.queue if earlier is not None and asleep else look_at_queue(config)
     log = PromotionLog(folder.registry_url(config))
     promotions: list[PromotionStanding] | Absent
     champion, revoked, pending = None, list[int](), 0
@@ -81,6 +86,7 @@ def stand(config: RunConfig, *, max_windows: int | None = None) -> RunStanding:
         candidates_pending=pending,
         failures_in_a_row=_failures_in_a_row(promotions),
         max_failures=gates.max_failures if gates.enabled else None,
+        min_window_labels=config.drift.min_window_labels,
         windows=look_at_windows(open_store(folder.registry_url(config)), newest=max_windows),
     )
 
@@ -179,13 +185,17 @@ def _roles(config: RunConfig, folder: RunFolder) -> list[RoleStanding] | Absent:
     return look_at_roles(folder.root)
 
 
+def _may_live(roles: Sequence[RoleStanding] | Absent) -> bool:
+    return isinstance(roles, Absent) or any(role.alive for role in roles)
+
+
 def _phase(
     folder: RunFolder,
     roles: Sequence[RoleStanding] | Absent,
     queue: QueueStanding | Absent,
     promotions: Sequence[PromotionStanding] | Absent,
 ) -> Phase:
-    if not isinstance(roles, Absent) and any(role.alive for role in roles):
+    if not isinstance(roles, Absent) and _may_live(roles):
         return "running"
     if folder.summary.exists() or (isinstance(queue, QueueStanding) and queue.finished):
         return "finished"

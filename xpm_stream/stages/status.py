@@ -42,11 +42,12 @@ class Status(msgspec.Struct, frozen=True, kw_only=True):
         )
 
 
-def look(run: Path) -> Status:
-    """Look at a run once.
+def look(run: Path, *, earlier: Status | None = None) -> Status:
+    """Look at a run once; `earlier` is the last look, where there was one.
 
     Raises:
         ConfigError: it is no run folder, or its configuration cannot be used.
     """
-    standing = stand(config_of_run(run), max_windows=_TREND_WINDOWS)
+    before = None if earlier is None else earlier.standing
+    standing = stand(config_of_run(run), max_windows=_TREND_WINDOWS, earlier=before)
     return Status(standing=standing, concerns=concerns_of(standing))

@@ -23,5 +23,5 @@ local function fill_page()
 end
 
 local ends = fill_page()
-local committed, replayed = unpack(redis.call('HMGET', counters, 'labels', 'replayed'))
-return {page, ends, integer(tonumber(committed or 0) + tonumber(replayed or 0)), integer(now_ms())}
+local put = tonumber(redis.call('HGET', counters, 'labels') or 0) + tonumber(redis.call('HGET', counters, 'replayed') or 0)
+return {page, ends, integer(put), integer(now_ms())}

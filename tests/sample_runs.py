@@ -1,15 +1,32 @@
-"""Records of drift windows as a monitor writes them, with what a test asks for; and a registry with a history."""
+"""Run folders with a history, for tests of what shows them: drift windows, promotions, a real queue, a checkpoint."""
 
 from __future__ import annotations
 
 import math
 from pathlib import Path
 
+import msgspec
+import yaml
+
+from xpm_stream.config import RunConfig, load_config
+from xpm_stream.label_queue import CommitBatch, Cursor, LabelQueue, Reject, ShardRecord, TrainedLedger, connect
 from xpm_stream.monitoring.drift_records import QueueInWindow, WindowRecord, WordInWindow, encode_window
 from xpm_stream.monitoring.drift_statistics import WordChange
 from xpm_stream.monitoring.drift_verdicts import DriftVerdict, QuantityLevel, StatisticVerdict
+from xpm_stream.monitoring.summary import ModelScores, SplitScores
+from xpm_stream.records import (
+    ImageReference,
+    InstanceAnnotation,
+    LabelMessage,
+    PseudoInstance,
+    SampleId,
+    ShardId,
+    TeacherVersion,
+)
+from xpm_stream.registry.checkpoints import CheckpointStore
 from xpm_stream.registry.promotion_log import PromotionLog
 from xpm_stream.registry.store import open_store
+from xpm_stream.stages.training_state import TRAINING, TrainingState
 
 START_S = 1_790_000_000.0
 QUANTITIES = ("reliability", "score", "nouns_per_caption", "box_area_share", "instances_per_label", "words")
@@ -176,6 +193,74 @@ def write_promotions(registry: Path, *, every_s: float = 1200.0) -> PromotionLog
             checks={} if gates is None else {"gates": gates},
         )
     return log
+
+
+def make_run(
+    folder: Path, *, records: list[WindowRecord] | None = None, queue: bool = True, **settings: object
+) -> RunConfig:
+    """A run folder as a stopped `up` leaves it: configuration, registry, evaluation, and the embedded queue."""
+    folder.mkdir()
+    (folder / "config.yaml").write_text(yaml.safe_dump({"name": "sample", "folder": str(folder), **settings}))
+    config = load_config(folder / "config.yaml")
+    write_windows(folder / "registry", history(12, drift_at=range(5, 7)) if records is None else records)
+    write_promotions(folder / "registry")
+    (folder / "evaluations").mkdir()
+    (folder / "evaluations" / "s1500.json").write_bytes(msgspec.json.encode(scores("s1500")))
+    if queue:
+        with connect(config.redis, config.queue, run_folder=folder) as opened:
+            fill_queue(opened, registry=folder / "registry")
+    return config
+
+
+def fill_queue(queue: LabelQueue, *, registry: Path) -> None:
+    """A shard of 30 samples (4 without nouns, 1 broken, 15 trained in a durable checkpoint), and a second one."""
+    queue.add_shards([ShardRecord(url=f"s3://key:secret@bucket/{name}.tar", shard_id=ShardId(name)) for name in "ab"])
+    lease = queue.acquire("labeler-0")
+    assert lease is not None
+    batch = CommitBatch(
+        cursor=Cursor(30, 9000),
+        labels=[_label(lease.shard.sample(ordinal)) for ordinal in range(5, 30)],
+        skips={"no_nouns": [0, 1, 2, 3]},
+        rejects=[Reject(ordinal=4, reason="image_broken", detail="cut short", byte_offset=512)],
+        finished=True,
+    )
+    queue.commit(lease, batch)
+    queue.raise_epoch()
+    trained = queue.read("rank0", count=15)
+    ledger, state = TrainedLedger(), TrainingState(step=1500, epoch=1, samples_trained=len(trained))
+    for delivery in trained:
+        assert delivery.message is not None
+        ledger.add(delivery.message.sample)
+    CheckpointStore(f"{registry}/resume").write("e1-s1500", {TRAINING: state.encode(ledger.to_dict())}, order=(1, 1500))
+    queue.acknowledge(trained)
+
+
+def scores(checkpoint: str) -> ModelScores:
+    """An evaluation: 58.25 over all classes."""
+
+    def of(value: float) -> SplitScores:
+        return SplitScores(mask_ap50=value, box_ap50=value + 1, mask_ap=value / 2, box_ap=None, num_instances=120)
+
+    return ModelScores(
+        checkpoint=checkpoint,
+        num_images=40,
+        constrained={"base": of(60.5), "target": of(57.5)},
+        generalized={"base": of(59.0), "target": of(54.5), "all": of(58.25)},
+    )
+
+
+def _label(sample: SampleId) -> LabelMessage:
+    found = PseudoInstance(word="dog", box_xyxy=(0, 0, 8, 8), mask_bits=bytes(98), score=0.75, reliability=0.5)
+    return LabelMessage(
+        method="xpm",
+        sample=sample,
+        teacher=TeacherVersion(4, 1, 1500),
+        image=ImageReference(url="s3://bucket/a.tar", offset=1536, size=4321),
+        image_size_wh=(640, 480),
+        words=["dog"],
+        annotation=InstanceAnnotation(instances=[found]),
+        labelled_at_s=START_S,
+    )
 
 
 def _quantiles(median: float) -> dict[str, float]:
