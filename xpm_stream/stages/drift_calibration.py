@@ -86,9 +86,9 @@ class Calibration:
         self.reference = reference
         task = CalibrationTask(reference=encode_reference(reference), settings=settings)
         # Files without a name: nothing of them stays behind, however this process ends.
-        self._files = ExitStack()
-        self._answer = self._files.enter_context(tempfile.TemporaryFile())
-        self._errors = self._files.enter_context(tempfile.TemporaryFile())
+        self._files = stack = ExitStack()
+        self._answer = stack.enter_context(tempfile.TemporaryFile())
+        self._errors = stack.enter_context(tempfile.TemporaryFile())
         with tempfile.TemporaryFile() as given:
             given.write(msgspec.json.encode(task))
             given.seek(0)
