@@ -86,10 +86,10 @@ class Calibration:
         self.reference = reference
         task = CalibrationTask(reference=encode_reference(reference), settings=settings)
         # Files without a name: nothing of them stays behind, however this process ends.
-        self._files = stack = ExitStack()
-        self._answer = stack.enter_context(tempfile.TemporaryFile())
-        self._errors = stack.enter_context(tempfile.TemporaryFile())
-        with tempfile.TemporaryFile() as given:
+        with ExitStack() as stack:
+            self._answer = stack.enter_context(tempfile.TemporaryFile())
+            self._errors = stack.enter_context(tempfile.TemporaryFile())
+            given = stack.enter_context(tempfile.TemporaryFile())
             given.write(msgspec.json.encode(task))
             given.seek(0)
             self._process = subprocess.Popen(
@@ -98,6 +98,7 @@ class Calibration:
                 stdout=self._answer,
                 stderr=self._errors,
             )
+            self._files = stack.pop_all()
 
     def poll(self) -> DriftThresholds | None:
         """Return the thresholds once they are there.
