@@ -69,7 +69,16 @@ def test_modules_the_page_names_exist() -> None:
 
 
 @pytest.mark.parametrize(
-    "module", ["cli.main", "stages.local", "stages.closing", "stages.run_account", "stages.promotion", "stages.drift_watch", "methods"]
+    "module",
+    [
+        "cli.main",
+        "stages.local",
+        "stages.closing",
+        "stages.run_account",
+        "stages.promotion",
+        "stages.drift_watch",
+        "methods",
+    ],
 )
 def test_what_up_and_audit_load_starts_without_torch(module: str) -> None:
     script = f"import sys, xpm_stream.{module}; print('torch' in sys.modules)"
