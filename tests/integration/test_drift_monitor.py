@@ -209,18 +209,20 @@ def test_a_monitor_that_is_killed_is_gone_on_with_by_the_next(make: Callable[...
     watched = make()
     watched.start()
     watched.fill_reference()
-    watched.stream.commit(watched.stream.draw(WINDOW + 30, NOISY))  # the window in which it is killed stays open
+    watched.stream.commit(watched.stream.draw(WINDOW, NOISY))
+    watched.stream.commit(watched.stream.draw(30))  # the window in which it is killed stays open
     before = watched.windows(REFERENCE // WINDOW + 1)
     assert before[-1].brake
     watched.run.started[0].process.kill()
     watched.run.started[0].dies()
     assert [one.number for one in watched.windows()] == [one.number for one in before]
 
-    watched.stream.acknowledge(watched.stream.put - 30)  # all it has a record of
+    watched.stream.acknowledge(watched.stream.put - 90)  # 60 labels that it has a record of stay on the stream
     watched.stream.commit(watched.stream.draw(70))
     watched.start()
     after = watched.windows(len(before) + 1)
     assert [one.number for one in after] == list(range(1, len(before) + 2))
+    assert after[-1].cause is None
     assert after[-1].brake, "the brake is as it was"
     assert after[-1].verdicts[0].reference == "frozen", "the reference is, too"
     assert len(watched.registry.names("drift/thresholds")) == 1, "and its thresholds are not computed anew"

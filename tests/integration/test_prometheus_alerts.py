@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from prometheus_server import PATIENCE_S, panel_expressions, prometheus_of
-from redis_servers import until
-from stub_runs import MakeStubRun
+from redis_servers import RedisServer, newest_server, until
+from stub_runs import MakeStubRun, StubRun, make_stub_run
 
 RUNNING = {"promoter": "up", "labeler": "up", "trainer": "up", "monitor": "up"}
 # Panels of which a query shows nothing in a run without faults, rejects, alarms, gates, or a second teacher's labels.
@@ -24,17 +26,39 @@ EMPTY_IN_A_GOOD_RUN = {
 }
 
 
+@pytest.fixture
+def redis_server(tmp_path: Path) -> Iterator[RedisServer]:
+    server = RedisServer(newest_server(), tmp_path / "redis")
+    server.start()
+    yield server
+    server.stop()
+
+
+@pytest.fixture
+def make_stub(tmp_path: Path) -> Iterator[MakeStubRun]:
+    runs: list[StubRun] = []
+
+    def make(**options: Any) -> StubRun:
+        runs.append(make_stub_run(tmp_path / "stub", **options))
+        return runs[-1]
+
+    yield make
+    for run in runs:
+        run.end()
+
+
 @pytest.mark.slow
-def test_taking_the_trainer_or_the_labelers_away_fires_an_alert_until_they_are_back(
-    stub_run: MakeStubRun, tmp_path: Path
+def test_taking_the_trainer_the_labelers_or_redis_away_fires_an_alert_until_they_are_back(
+    redis_server: RedisServer, make_stub: MakeStubRun, tmp_path: Path
 ) -> None:
-    run = stub_run(
+    run = make_stub(
+        redis={"url": redis_server.url},
         shards=12,
         samples_per_shard=1000,
         pace_ms=250,  # 64 samples a second at most: the corpus outlasts the test
         data={"watch": True},
         trainer={"checkpoint_every_steps": 4},
-        promotion={"every_steps": 40, "gates": {"enabled": False}},
+        promotion={"every_steps": 400, "gates": {"enabled": False}},  # a reference is of one teacher
         drift={"window_labels": 25, "min_window_labels": 20, "reference_labels": 750, "false_alarm_windows": 20},
     )
     roles = {kind: run.start(kind) for kind in ("promote", "watch", "label", "train")}
@@ -73,5 +97,13 @@ def test_taking_the_trainer_or_the_labelers_away_fires_an_alert_until_they_are_b
         run.start("label")
         prometheus.until_over("XpmLabelersDown")
         assert prometheus.targets() == RUNNING
-        assert prometheus.value("max(xpm_queue_unacked_labels)") is not None
+
+        redis_server.kill()
+        fired = prometheus.until_firing("XpmRedisUnavailable")
+        assert fired["labels"] == {"alertname": "XpmRedisUnavailable", "severity": "page", "run": run.folder.name} | {
+            "kind": "QueueUnavailable"
+        }
+        redis_server.start()
+        prometheus.until_over("XpmRedisUnavailable")
+        assert prometheus.targets() == RUNNING, f"a role did not wait: {run.said()}"
         assert prometheus.rule_problems() == []

@@ -82,6 +82,7 @@ def test_relabelled_and_replayed_labels_are_seen_again_and_not_missed(queue):
     queue.replay(list(queue.dead_letters()))
     assert sorted(read_all(watcher)) == [0, 1]
     assert counts(watcher) == (5, 0)
+    assert watcher.place_after("0-1", unread=0).lost_by_redis == 0, "Redis counts a replayed label, too"
 
 
 def test_another_process_goes_on_where_one_stopped(queue, open_queue):

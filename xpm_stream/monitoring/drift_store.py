@@ -68,7 +68,7 @@ class DriftStore:
             self._oldest = min(self._window_numbers(), default=record.number)
         self._newest = record.number
         while self._newest - self._oldest >= keep:
-            self._files.delete(f"{WINDOWS}/{self._oldest:08d}.json")
+            self._delete(f"{WINDOWS}/{self._oldest:08d}.json")
             self._oldest += 1
 
     def newest_window(self) -> WindowRecord | None:
@@ -125,11 +125,7 @@ class DriftStore:
             RegistryError: they cannot be deleted.
         """
         for number in self._numbers(REFERENCES, name):
-            path = f"{REFERENCES}/{name}-{number:08d}.json"
-            try:
-                self._files.delete(path)
-            except OSError as error:
-                raise RegistryError(f"cannot delete {path} in {self._files.url}: {error}") from error
+            self._delete(f"{REFERENCES}/{name}-{number:08d}.json")
 
     def thresholds(self, name: str) -> DriftThresholds | None:
         """Return the newest thresholds of a reference of this name, or none; `bins_id` says of which.
@@ -179,7 +175,7 @@ class DriftStore:
         self._create(f"{folder}/{name}-{number:08d}.json", data)
         for old in numbers if prune else ():
             if old <= number - _KEEP_MOVING:
-                self._files.delete(f"{folder}/{name}-{old:08d}.json")
+                self._delete(f"{folder}/{name}-{old:08d}.json")
 
     def _create(self, path: str, data: bytes) -> None:
         try:
@@ -190,6 +186,12 @@ class DriftStore:
             ) from error
         except OSError as error:
             raise RegistryError(f"cannot write {path} in {self._files.url}: {error}") from error
+
+    def _delete(self, path: str) -> None:
+        try:
+            self._files.delete(path)
+        except OSError as error:
+            raise RegistryError(f"cannot delete {path} in {self._files.url}: {error}") from error
 
     def _read(self, path: str, decode: Callable[[bytes], State]) -> State | None:
         try:

@@ -1,7 +1,7 @@
 """Thresholds of a drift reference, computed in a process of its own: it takes from seconds to minutes of one core.
 
-`python -m xpm_stream.stages.drift_calibration FOLDER PARENT` reads `reference.json` and `settings.json` in the folder
-and leaves `thresholds.json` there. It gives way to the roles (nice), and ends with its parent.
+`python -m xpm_stream.stages.drift_calibration PARENT` reads a `CalibrationTask` from its standard input and writes the
+thresholds to its standard output. It gives way to the roles (nice), and ends with its parent.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ import os
 import subprocess
 import sys
 import tempfile
-from pathlib import Path
+from contextlib import ExitStack
 from typing import Final
 
 import msgspec
@@ -23,9 +23,6 @@ from xpm_stream.monitoring.drift_thresholds import DriftThresholds, calibrate, d
 from xpm_stream.monitoring.drift_windows import WindowLimits
 from xpm_stream.stages.parent import end_with_parent
 
-_REFERENCE: Final = "reference.json"
-_SETTINGS: Final = "settings.json"
-_THRESHOLDS: Final = "thresholds.json"
 _NICE: Final = 10
 
 
@@ -75,22 +72,33 @@ def checked_settings(config: DriftConfig) -> CalibrationSettings:
     return settings
 
 
+class CalibrationTask(msgspec.Struct, frozen=True, kw_only=True):
+    """What the process is given."""
+
+    reference: bytes  # as `encode_reference` writes it
+    settings: CalibrationSettings
+
+
 class Calibration:
     """The process that calibrates one reference."""
 
     def __init__(self, reference: DriftReference, settings: CalibrationSettings) -> None:
         self.reference = reference
-        self._folder = tempfile.TemporaryDirectory(prefix="xpm-stream-drift-")
-        folder = Path(self._folder.name)
-        (folder / _REFERENCE).write_bytes(encode_reference(reference))
-        (folder / _SETTINGS).write_bytes(msgspec.json.encode(settings))
-        with (folder / "said.txt").open("wb") as said:
+        task = CalibrationTask(reference=encode_reference(reference), settings=settings)
+        # Files without a name: nothing of them stays behind, however this process ends.
+        with ExitStack() as stack:
+            self._answer = stack.enter_context(tempfile.TemporaryFile())
+            self._errors = stack.enter_context(tempfile.TemporaryFile())
+            given = stack.enter_context(tempfile.TemporaryFile())
+            given.write(msgspec.json.encode(task))
+            given.seek(0)
             self._process = subprocess.Popen(
-                [sys.executable, "-m", "xpm_stream.stages.drift_calibration", str(folder), str(os.getpid())],
-                stdin=subprocess.DEVNULL,
-                stdout=said,
-                stderr=subprocess.STDOUT,
+                [sys.executable, "-m", "xpm_stream.stages.drift_calibration", str(os.getpid())],
+                stdin=given,
+                stdout=self._answer,
+                stderr=self._errors,
             )
+            self._files = stack.pop_all()
 
     def poll(self) -> DriftThresholds | None:
         """Return the thresholds once they are there.
@@ -101,37 +109,37 @@ class Calibration:
         status = self._process.poll()
         if status is None:
             return None
-        folder = Path(self._folder.name)
         if status != 0:
-            lines = (folder / "said.txt").read_text(encoding="utf-8", errors="replace").strip().splitlines()
+            self._errors.seek(0)
+            lines = self._errors.read().decode("utf-8", errors="replace").strip().splitlines()
             raise XpmStreamError(
                 f"calibrating the drift reference `{self.reference.name}` ended with status {status}: "
                 f"{lines[-1] if lines else 'it said nothing'}"
             )
-        return decode_thresholds((folder / _THRESHOLDS).read_bytes())
+        self._answer.seek(0)
+        return decode_thresholds(self._answer.read())
 
     def close(self) -> None:
-        """End the process, if it still runs, and remove its files."""
+        """End the process, if it still runs."""
         if self._process.poll() is None:
             self._process.kill()
         self._process.wait()
-        self._folder.cleanup()
+        self._files.close()
 
 
 def main() -> None:
     """Calibrate, in the process made for it."""
-    folder, parent = Path(sys.argv[1]), int(sys.argv[2])
-    end_with_parent(parent)
+    end_with_parent(int(sys.argv[1]))
     os.nice(_NICE)
-    reference = decode_reference((folder / _REFERENCE).read_bytes())
-    settings = msgspec.json.decode((folder / _SETTINGS).read_bytes(), type=CalibrationSettings)
+    task = msgspec.json.decode(sys.stdin.buffer.read(), type=CalibrationTask)
+    settings = task.settings
     thresholds = calibrate(
-        reference,
+        decode_reference(task.reference),
         settings.limits,
         false_alarm_windows=settings.false_alarm_windows,
         block_labels=settings.block_labels,
     )
-    (folder / _THRESHOLDS).write_bytes(msgspec.json.encode(thresholds))
+    sys.stdout.buffer.write(msgspec.json.encode(thresholds))
 
 
 if __name__ == "__main__":

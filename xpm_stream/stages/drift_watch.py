@@ -8,7 +8,7 @@ import structlog
 from xpm_stream.config import RunConfig
 from xpm_stream.errors import MessageError
 from xpm_stream.label_queue import LabelQueue
-from xpm_stream.label_queue.watching_labels import LabelWatcher, StreamPlace, WatchedLabel
+from xpm_stream.label_queue.watching_labels import LabelPage, LabelWatcher, StreamPlace, WatchedLabel
 from xpm_stream.monitoring.drift_attribution import attribute, together
 from xpm_stream.monitoring.drift_brake import Brake, Judged
 from xpm_stream.monitoring.drift_records import QueueInWindow, ResumePoint, WindowRecord
@@ -96,6 +96,7 @@ class DriftWatch:
             seen, missed = self._watcher.seen, self._watcher.missed
             page = self._watcher.read()
             self._gauges.count_labels(seen=self._watcher.seen - seen, missed=self._watcher.missed - missed)
+            self._report_unreadable(page)
             for number, label in enumerate(page.labels, start=1):
                 self._take(label)
                 self._place = self._watcher.place_after(label.entry_id, unread=len(page.labels) - number)
@@ -107,11 +108,17 @@ class DriftWatch:
                     self._close_window(now_s=page.now_s)
                 return
 
+    def _report_unreadable(self, page: LabelPage) -> None:
+        """Count labels that cannot be read; said once a page, as labelers of a newer release write nothing else."""
+        errors = [one.message for one in page.labels if isinstance(one.message, MessageError)]
+        for error in errors:
+            self._role.metrics.count_error(error)
+        if errors:
+            self._log.warning("labels that cannot be read", labels=len(errors), first=str(errors[0]))
+
     def _take(self, label: WatchedLabel) -> None:
         message = label.message
         if isinstance(message, MessageError):
-            self._role.metrics.count_error(message)
-            self._log.warning("a label that cannot be read", entry=label.entry_id, reason=str(message))
             return
         if self._window.due(label.committed_at_s):
             self._close_window(now_s=label.committed_at_s)

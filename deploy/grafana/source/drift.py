@@ -146,6 +146,7 @@ BOARD = Board(
                     "References",
                     Query(f"max by (reference) ({of_run('xpm_drift_reference_labels')})", "{{reference}}: labels"),
                     about="A reference is complete at drift.reference_labels; no window is judged before.",
+                    alerts=["XpmDriftNoReference"],
                 ),
                 lines(
                     "Quantities without a value",

@@ -139,7 +139,7 @@ BOARD = Board(
                 rows_table(
                     "Alerts that fire",
                     Query(of_run("ALERTS", alertstate="firing"), "firing"),
-                    hidden=["alertstate", "instance", "firing"],
+                    hidden=["alertstate", "instance", "Value", "Value #A"],
                     about="docs/runbooks/NAME.md says what to do.",
                 ),
                 lines(

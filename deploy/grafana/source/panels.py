@@ -12,6 +12,7 @@ from grafana_foundation_sdk.builders import heatmap, prometheus, stat, table, ti
 from grafana_foundation_sdk.cog.builder import Builder
 from grafana_foundation_sdk.models import common, units
 from grafana_foundation_sdk.models import dashboard as models
+from grafana_foundation_sdk.models import heatmap as heatmaps
 from grafana_foundation_sdk.models import prometheus as queries
 
 DATASOURCE: Final = models.DataSourceRef(type_val="prometheus", uid="prometheus")  # of ../provisioning/datasources
@@ -127,7 +128,9 @@ def heat(
 ) -> heatmap.Panel:
     """How a histogram's values are spread, over time."""
     panel = heatmap.Panel().calculate(False)
-    panel.color(heatmap.HeatmapColorOptions().scheme("Oranges").mode("scheme").steps(64).exponent(0.5))
+    panel.color(
+        heatmap.HeatmapColorOptions().scheme("Oranges").mode(heatmaps.HeatmapColorMode.SCHEME).steps(64).exponent(0.5)
+    )
     panel.y_axis(heatmap.YAxisConfig().unit(unit))
     panel.with_target(
         _target(
