@@ -26,7 +26,7 @@ from typing import Any, Final
 from rich.console import Console
 from rich.table import Table
 
-from benchmarks.operate.prometheus import HASTE, PrometheusMissing, prometheus_of
+from benchmarks.operate.prometheus import HASTE, PrometheusMissing, start_prometheus
 from benchmarks.operate.scenario import Scenario
 from benchmarks.operate.stream import Stream
 from benchmarks.operate.timeline import Timeline
@@ -114,7 +114,7 @@ def play(form: Form, folder: Path, *, console: Console) -> list[tuple[str, str]]
     run.create()
     settings = save_resolved(config, folder)
     with ExitStack() as stack:
-        prometheus = stack.enter_context(prometheus_of(run.root, folder / "prometheus"))
+        prometheus = stack.enter_context(start_prometheus(run.root, folder / "prometheus"))
         console.print(f"run folder {run.root}, Prometheus at {prometheus.url}", soft_wrap=True, highlight=False)
         up = start_role("up", ["up", str(settings)], logs=folder / "up")
         stack.callback(up.kill)

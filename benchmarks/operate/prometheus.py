@@ -95,7 +95,7 @@ def write_configuration(folder: Path) -> Path:
 
 
 @contextmanager
-def prometheus_of(run_folder: Path, folder: Path) -> Iterator[Prometheus]:
+def start_prometheus(run_folder: Path, folder: Path) -> Iterator[Prometheus]:
     """Start Prometheus and deploy/targets.py for a run; both end with the context.
 
     Raises:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, get_args
 
 import promql_parser
 import yaml
@@ -15,6 +15,7 @@ from prometheus_client import Histogram
 from xpm_stream import errors
 from xpm_stream.monitoring.metric_tables import GROUPS
 from xpm_stream.monitoring.metrics import specs_of
+from xpm_stream.registry.gates import GateName
 
 RULES: Final = DEPLOY / "prometheus" / "rules"
 TESTS: Final = DEPLOY / "prometheus" / "tests"
@@ -33,8 +34,7 @@ VALUES: Final = {
     "reason": {"stale", "revoked"},
     "reference": {"frozen", "previous_teacher"},
     "quantile": {"0.05", "0.25", "0.5", "0.75", "0.95"},
-    "gate": {"files", "epoch", "steps", "samples", "base_ap50", "canary_agreement", "label_count", "word_entropy"}
-    | {"reliability", "drift_brake"},  # of registry.gates.GateName
+    "gate": set(get_args(GateName)),
     "alertstate": {"firing", "pending"},
     "severity": {"page", "ticket"},
 }

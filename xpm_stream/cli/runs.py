@@ -191,8 +191,9 @@ def _print_outcome(console: Console, outcome: Outcome, *, run_folder: Path) -> N
     commands = [
         (f"xpm-stream show {run_folder} --examples 16", "draw more pseudo labels"),
         (f"xpm-stream audit {run_folder}", "account for every sample"),
+        (f"xpm-stream report {run_folder}", "a page about it all"),
+        (f"xpm-stream checkpoints history {run_folder}", "every teacher, and what the gates said"),
         (f"cat {run_folder}/summary.json", "the figures, for scripts"),
-        (f"ls {run_folder}/registry/promotions", "the promotion log"),
     ]
     print_summary(outcome.summary, console=console, commands=commands)
     console.print(f"picture: {outcome.picture}", highlight=False, soft_wrap=True)
