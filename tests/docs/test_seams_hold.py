@@ -55,10 +55,10 @@ def test_a_sample_that_is_labelled_again_brings_its_earlier_annotation_to_the_me
 
 def test_findings_are_all_that_counting_needs() -> None:
     annotation = message().annotation
-    share = (29 * 38) / (48 * 64)
+    share, box = (29 * 38) / (48 * 64), (1, 2, 30, 40)
     assert annotation.findings((48, 64)) == [
-        Finding(word="dog", score=0.5, reliability=0.25, area_share=share),
-        Finding(word="cat", score=0.75, reliability=None, area_share=share),
+        Finding(word="dog", score=0.5, reliability=0.25, area_share=share, box_xyxy=box),
+        Finding(word="cat", score=0.75, reliability=None, area_share=share, box_xyxy=box),
     ]
     assert message().findings() == annotation.findings((48, 64))
     half = annotation.findings((30, 40))[0]
