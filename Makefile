@@ -3,10 +3,14 @@
 PYTHON ?= python3
 export PIP_DISABLE_PIP_VERSION_CHECK = 1
 
-.PHONY: quickstart test check clean
+.PHONY: quickstart operate test check clean
 
 quickstart: .venv/quickstart.stamp
 	.venv/bin/xpm-stream up configs/quickstart.yaml
+
+# An operator's hour in minutes: drift, gates and alerts under a real Prometheus (Debian: apt install prometheus).
+operate: .venv/quickstart.stamp
+	.venv/bin/python -m benchmarks.operate
 
 test: .venv/test.stamp check
 	.venv/bin/python -m pytest

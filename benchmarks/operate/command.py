@@ -125,7 +125,7 @@ def play(form: Form, folder: Path, *, console: Console) -> list[tuple[str, str]]
             timeline=timeline,
             stream=stream,
             check=lambda: _still(up),
-            backlog=lambda: _unread(queue),
+            backlog=lambda: stream.given - _read(queue),
             patience_s=form.patience_s,
         )
         try:
@@ -153,9 +153,10 @@ def _still(up: Child) -> None:
         raise XpmStreamError("`up` ended by itself")
 
 
-def _unread(queue: LabelQueue) -> int:
+def _read(queue: LabelQueue) -> int:
+    """Shards read to their end. What a labeler has not heard of yet is in no ledger."""
     stats = queue.stats()
-    return stats.shards_pending + stats.shards_leased
+    return stats.shards_finished + stats.shards_failed
 
 
 def main(given: Sequence[str] | None = None) -> None:

@@ -17,7 +17,7 @@ class Stream:
 
     def __init__(self, shards: Sequence[Path], folder: Path) -> None:
         self.folder = folder
-        self._numbers = itertools.count()
+        self.given = 0  # shards put there
         self._right = itertools.cycle(shards)
         self._wrong = itertools.cycle(shards)
         folder.mkdir(parents=True)
@@ -25,7 +25,8 @@ class Stream:
     def add(self) -> None:
         """Put the next shard there as it was drawn."""
         shard = next(self._right)
-        target = self.folder / f"{next(self._numbers):06d}.tar"
+        target = self.folder / f"{self.given:06d}.tar"
+        self.given += 1
         shutil.copyfile(shard, target.with_suffix(".new"))
         target.with_suffix(".new").rename(target)
 
@@ -39,8 +40,9 @@ class Stream:
             for sample, other in zip(samples, [*samples[1:], *samples[:1]], strict=True)
         ]
         write_caption_shards(
-            mixed, self.folder, samples_per_shard=len(mixed), prefix=f"{next(self._numbers):06d}-mixed-up-"
+            mixed, self.folder, samples_per_shard=len(mixed), prefix=f"{self.given:06d}-mixed-up-"
         )
+        self.given += 1
 
 
 def _samples(shard: Path) -> Iterator[CaptionSample]:

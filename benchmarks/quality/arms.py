@@ -114,12 +114,20 @@ ARMS: Final[tuple[Arm, ...]] = (
         for weighting in WEIGHTINGS
         if not (weighting == "stochastic" and not corpus)  # that is `student`
     ),
-    # With wrong nouns still, from the default's student: a teacher that tells right labels from wrong better.
+    # Second rounds from the default's student: a teacher that tells right labels from wrong better. True captions, then
+    # wrong nouns still.
+    Arm(
+        name="second-label",
+        label="label",
+        group="second",
+        start="student",
+        sets=("xpm.weighting=label",),
+    ),
     *(
         Arm(
             name=f"second-{weighting}-noise-0.4",
             label=weighting,
-            group="second-noisy",
+            group="second",
             start="weighting-stochastic-noise-0.4",
             sets=(f"xpm.weighting={weighting}",),
             corpus=_noisy(0.4),
@@ -203,7 +211,7 @@ GROUPS: Final = (
     "style",
     "rivals",
     "noisy-weightings",
-    "second-noisy",
+    "second",
     "noise",
     "parts",
     "weightings",
