@@ -39,9 +39,7 @@ class Stream:
             )
             for sample, other in zip(samples, [*samples[1:], *samples[:1]], strict=True)
         ]
-        write_caption_shards(
-            mixed, self.folder, samples_per_shard=len(mixed), prefix=f"{self.given:06d}-mixed-up-"
-        )
+        write_caption_shards(mixed, self.folder, samples_per_shard=len(mixed), prefix=f"{self.given:06d}-mixed-up-")
         self.given += 1
 
 

@@ -32,7 +32,7 @@ VALUES: Final = {
     "state": {"pending", "leased", "finished", "failed"},
     "kind": {name for name, found in vars(errors).items() if isinstance(found, type)} | {"caption", "image", "chance"},
     "reason": {"stale", "revoked"},
-    "reference": {"frozen", "previous_teacher"},
+    "reference": {"frozen", "previous_teacher", "current_teacher"},
     "quantile": {"0.05", "0.25", "0.5", "0.75", "0.95"},
     "gate": set(get_args(GateName)),
     "alertstate": {"firing", "pending"},

@@ -175,8 +175,8 @@ def test_a_shift_of_the_data_raises_the_alarm_in_its_first_window_and_brakes(
     watched.stream.commit(watched.stream.draw(WINDOW, NOISY))
     quiet, alarmed = watched.windows(before + 2)[before:]
     assert (quiet.verdicts[0].status, quiet.brake) == ("no_drift", False)
-    (verdict,) = alarmed.verdicts
-    assert (verdict.status, verdict.reference, alarmed.cause) == ("drift", "frozen", "data")
+    (verdict,) = [one for one in alarmed.verdicts if one.reference == "frozen"]
+    assert (verdict.status, alarmed.cause) == ("drift", "data")
     assert "reliability" in {one.quantity for one in verdict.above}
     assert alarmed.brake
     assert alarmed.brake_since_s == alarmed.ended_at_s
@@ -225,7 +225,8 @@ def test_a_monitor_that_is_killed_is_gone_on_with_by_the_next(make: Callable[...
     assert after[-1].cause is None
     assert after[-1].brake, "the brake is as it was"
     assert after[-1].verdicts[0].reference == "frozen", "the reference is, too"
-    assert len(watched.registry.names("drift/thresholds")) == 1, "and its thresholds are not computed anew"
+    frozen = [name for name in watched.registry.names("drift/thresholds") if name.startswith("frozen")]
+    assert len(frozen) == 1, "and its thresholds are not computed anew"
     watched.check_counts(after[-1])
     assert after[-1].labels_missed == 0, "the 30 labels of the open window were read again"
 

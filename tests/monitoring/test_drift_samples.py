@@ -30,7 +30,9 @@ def collecting(*, need_frozen: bool = True) -> ReferenceSamples:
 
 def test_the_frozen_one_is_the_first_labels_of_a_teacher_and_is_made_once() -> None:
     samples = collecting()
-    assert add(samples, 0, 390, 1) == []
+    assert add(samples, 0, 190, 1) == []
+    assert samples.collected == {"frozen": 190, "previous_teacher": 190, "current_teacher": 190}
+    assert told(add(samples, 190, 390, 1)) == [("current_teacher", "v1", 0, 389, 390)]
     assert samples.collected == {"frozen": 390, "previous_teacher": 390}
     assert told(add(samples, 390, 450, 1)) == [("frozen", "v1", 0, 399, 400)]
     assert add(samples, 450, 2000, 1) == []
@@ -39,7 +41,7 @@ def test_the_frozen_one_is_the_first_labels_of_a_teacher_and_is_made_once() -> N
 
 def test_the_previous_teachers_is_its_last_labels_when_a_newer_one_begins() -> None:
     samples = collecting(need_frozen=False)
-    add(samples, 0, 1000, 1)
+    assert told(add(samples, 0, 1000, 1)) == [("current_teacher", "v1", 0, 999, 1000)]
     assert not samples.is_newer(1)
     assert samples.is_newer(2)
     assert told(samples.change_teacher(2)) == [("previous_teacher", "v1", 600, 999, 400)]
@@ -53,7 +55,8 @@ def test_half_the_labels_are_enough_for_the_frozen_one_where_the_teacher_changes
     samples = collecting()
     add(samples, 0, 199, 1)
     assert samples.change_teacher(2) == []
-    assert samples.collected == {"frozen": 0, "previous_teacher": 0}, "a mixture of teachers is nobody's"
+    nothing = {"frozen": 0, "previous_teacher": 0, "current_teacher": 0}
+    assert samples.collected == nothing, "a mixture of teachers is nobody's"
     add(samples, 199, 400, 2)
     assert told(samples.change_teacher(3)) == [
         ("frozen", "v2", 199, 399, 201),
@@ -65,8 +68,8 @@ def test_labels_that_slower_labelers_made_with_an_older_teacher_are_left_out() -
     samples = collecting()
     samples.change_teacher(2)
     mixed = [1 if number % 3 == 0 else 2 for number in range(600)]
-    (frozen,) = samples.add(labels(0, 600), mixed)
-    assert frozen.teacher == "v2"
+    frozen, current = samples.add(labels(0, 600), mixed)
+    assert frozen.teacher == current.teacher == "v2"
     assert all(one.scores[0] % 3 for one in frozen.labels)
 
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from xpm_stream.monitoring.drift_measures import LabelMeasures
 from xpm_stream.monitoring.drift_reference import DriftReference, build_reference
-from xpm_stream.monitoring.drift_samples import REFERENCE_NAMES, ReferenceSample, ReferenceSamples
+from xpm_stream.monitoring.drift_samples import LASTING, REFERENCE_NAMES, ReferenceSample, ReferenceSamples
 from xpm_stream.monitoring.drift_store import DriftStore
 from xpm_stream.monitoring.drift_thresholds import DriftThresholds
 from xpm_stream.stages.drift_calibration import Calibration, checked_settings
@@ -23,7 +23,7 @@ class ReadyReference:
 
 
 class References:
-    """The frozen reference and the previous teacher's, as they come to be."""
+    """The frozen reference, the previous teacher's and the current one's, as they come to be."""
 
     def __init__(self, role: Role, store: DriftStore) -> None:
         config = role.config.drift
@@ -35,7 +35,7 @@ class References:
         self._waiting: list[DriftReference] = []  # for a calibration, oldest first
         self._calibration: Calibration | None = None
         self._labels: dict[str, int] = {}  # in the newest reference of a name
-        found = {name: store.reference(name) for name in REFERENCE_NAMES}
+        found = {name: store.reference(name) for name in LASTING}
         self.samples = ReferenceSamples(size=config.reference_labels, need_frozen=found["frozen"] is None)
         for reference in filter(None, found.values()):
             self._load(reference)
@@ -49,6 +49,9 @@ class References:
         """Begin to collect a newer teacher's labels."""
         collected = self.samples.collected.get("frozen", 0)
         self._make(self.samples.change_teacher(teacher))
+        self.ready.pop("current_teacher", None)
+        self._labels.pop("current_teacher", None)
+        self._show()
         if 0 < collected < self.samples.enough:
             self._role.log.warning(
                 "the frozen reference begins anew: the teacher changed before it had enough labels",
@@ -70,9 +73,15 @@ class References:
             reference = self._calibration.reference
             self._end_calibration()
             self._store.add_thresholds(reference.name, thresholds)
-            self._use(reference, thresholds)
+            if not self._is_past(reference):
+                self._use(reference, thresholds)
+        self._waiting = [one for one in self._waiting if not self._is_past(one)]
         if self._waiting:
             self._calibration = Calibration(self._waiting.pop(0), self.settings)
+
+    def _is_past(self, reference: DriftReference) -> bool:
+        """Whether this is a current teacher's reference, and the teacher is another by now."""
+        return reference.name == "current_teacher" and reference.teacher != self.samples.teacher
 
     def close(self) -> None:
         """End what is under way; the next monitor does it again."""

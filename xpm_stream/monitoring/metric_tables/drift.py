@@ -28,7 +28,8 @@ class DriftMetrics:
         Counter,
         counter(
             "xpm_drift_windows_total",
-            "Windows judged, by reference (frozen, previous_teacher) and status (no_drift, drift, too_few).",
+            "Windows judged, by reference (frozen, previous_teacher, current_teacher) and status (no_drift, drift, "
+            "too_few).",
             labels=("reference", "status"),
         ),
     ]
