@@ -65,14 +65,19 @@ _SETS: Final = (
     "optimiser.schedule=constant",
     "optimiser.learning_rate=0.0007",
 )
-LONG: Final = Form(name="long", corpus={"images_per_shard": 120, "val_images": 200}, sets=_SETS, patience_s=600)
+LONG: Final = Form(
+    name="long",
+    corpus={"images_per_shard": 120, "val_images": 200},
+    sets=(*_SETS, "promotion.every_steps=120"),
+    patience_s=600,
+)
 SHORT: Final = Form(
     name="short",
     corpus={"base_images": 600, "caption_images": 960, "val_images": 80, "images_per_shard": 80},
     sets=(
         *_SETS,
         "teacher.steps=150",
-        "promotion.every_steps=40",
+        "promotion.every_steps=80",
         "promotion.gates.held_out_images=60",
         "promotion.gates.canary_images=80",
         "drift.window_labels=80",

@@ -119,7 +119,7 @@ class Timeline:
                 cause=newest.cause,
                 brake=newest.brake,
                 teacher=newest.teacher,
-                judged=any(verdict.status != "too_few" for verdict in newest.verdicts),
+                current=next((one.status for one in newest.verdicts if one.reference == "current_teacher"), None),
             )
         alerts = self._prometheus.alerts()
         for name in sorted(alerts.keys() - self._firing):
