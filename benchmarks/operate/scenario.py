@@ -52,11 +52,14 @@ class Scenario:
         self.timeline.act("captioned images come in; the first teacher is trained on base classes")
         begun = self.timeline.mark()
         self._until(lambda: len(begun.decisions("promote")) >= 2, "a student promoted")
+
         # Against the labels of this very teacher: against another's, its being better would hide that data are worse.
-        self._until(
-            lambda: begun.windows() and begun.windows()[-1].facts["current"] == "no_drift",
-            "a quiet window against the current teacher's reference",
-        )
+        def quiet() -> bool:
+            champion = f"v{begun.decisions('promote')[-1].facts['number']}"
+            last = begun.windows()[-1:]
+            return any(one.facts["teacher"] == champion and one.facts["current"] == "no_drift" for one in last)
+
+        self._until(quiet, "a quiet window against the current teacher's reference")
 
     def _mixed_up_captions(self) -> None:
         self.timeline.act("DATA SHIFT: a crawler joins captions to the wrong images")
