@@ -63,7 +63,7 @@ ENV PATH=/opt/venv/bin:${PATH} \
 WORKDIR /var/lib/xpm-stream
 VOLUME /var/lib/xpm-stream
 USER 10001:10001
-EXPOSE 9300-9302
+EXPOSE 9300-9302 10299
 # /healthz says whether to start the role again, not whether it can work now (/readyz). The port is the role's: trainer
 # 9300, promoter 9301, labeler 9302.
 HEALTHCHECK --interval=30s --timeout=10s --start-period=120s --retries=3 \

@@ -30,6 +30,7 @@ ROLES: Final = {
     "label": "labeler",
     "train": "trainer",
     "promote": "promoter",
+    "watch": "monitor",
     "evaluate": "evaluation",
     "show": "pictures",
 }
