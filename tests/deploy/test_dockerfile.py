@@ -125,7 +125,7 @@ def test_the_build_context_holds_what_is_copied_and_little_else() -> None:
 def test_the_ports_are_those_of_the_roles() -> None:
     ports = ports_of_roles()
     monitor = ports.pop("monitor")
-    assert arguments_of("EXPOSE") == [f"{min(ports.values())}-{max(ports.values())}", str(monitor)]
+    assert arguments_of("EXPOSE") == [f"{min(ports.values())}-{max(ports.values())} {monitor}"]
     assert f"XPM_STREAM_HEALTH_PORT={ports_of_roles()['trainer']}" in " ".join(arguments_of("ENV"))
 
 
