@@ -202,6 +202,8 @@ def test_told_to_stop_in_the_middle_it_leaves_the_candidate_to_the_next_promoter
     make_role: MakeRole, propose: Callable[..., None], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     role = make_role()
+    hasty = role.config.promotion.model_copy(update={"stop_timeout_s": 1e-9})
+    role.config = role.config.model_copy(update={"promotion": hasty})
     propose(role, 1)
     promoter = Promoter(role)
     promoter.judge_pending()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -44,6 +45,7 @@ class GateKeeper:
         self._shard_urls = shard_urls  # of the queue's ledger: the corpus may be known there only
         self._meter: GateMeter | None = None
         self._measured_champion: str | None = None
+        self._told_to_stop_s: float | None = None  # monotonic
 
     def judge(self, candidate: Candidate) -> Judgement:
         """Return the verdict on a candidate.
@@ -173,12 +175,15 @@ class GateKeeper:
 
     def _on_progress(self) -> None:
         self._role.watchdog.progress("measuring a candidate")
-        if self._role.stop.is_set():
+        if not self._role.stop.is_set():
+            return
+        self._told_to_stop_s = self._told_to_stop_s or time.monotonic()
+        if time.monotonic() - self._told_to_stop_s > self._role.config.promotion.stop_timeout_s / 2:
             raise Interrupted
 
 
 class Interrupted(Exception):
-    """Told to stop in the middle of measuring: the candidate stays pending, and the next promoter judges it."""
+    """Told to stop, and half of its time to leave is over: the candidate stays pending for the next promoter."""
 
 
 def _judgement(gates: list[GateResult], *, more: str | None = None) -> Judgement:

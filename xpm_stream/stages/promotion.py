@@ -16,7 +16,7 @@ from xpm_stream.stages.queue_observer import QueueObserver
 
 
 def run_promoter(config: RunConfig) -> None:
-    """Promote until told to stop. A candidate that is being measured then stays pending for the next promoter."""
+    """Promote until told to stop; what is proposed by then is judged, within half of the time there is to leave."""
     with (
         role_process("promoter", kind="promoter", config=config, port_offset=1) as role,
         open_queue(role) as queue,
@@ -29,6 +29,7 @@ def run_promoter(config: RunConfig) -> None:
             pruner.prune_if_due()
             role.watchdog.progress("waiting for a candidate")
             role.stop.wait(config.promotion.poll_s)
+        promoter.judge_pending()
 
 
 class Promoter:
