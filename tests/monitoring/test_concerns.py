@@ -83,6 +83,7 @@ def test_an_alarm_without_a_brake_needs_a_person_and_one_that_is_over_nobody() -
     drifted = window(9, ratio=2.0)
     assert pressing(windows=[*history(8), drifted]) == ["the last window drifted against frozen (cause: data)"]
     assert pressing(windows=[drifted, window(10)]) == []
+    assert pressing(windows=[msgspec.structs.replace(drifted, cause="teacher")]) == [], "teachers are meant to change"
 
 
 def test_labels_that_the_monitor_missed_are_worth_knowing() -> None:

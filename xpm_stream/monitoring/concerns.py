@@ -126,7 +126,7 @@ def _of_drift(standing: RunStanding) -> Iterator[Concern]:
         )
     elif alarms:
         yield Concern(
-            needs_person=True,
+            needs_person=window.cause != "teacher",  # a better teacher labels otherwise: the gates have judged it
             what=f"the last window drifted against {', '.join(alarms)} (cause: {window.cause or 'not said'})",
             way_out="see the drift statistics",
         )
