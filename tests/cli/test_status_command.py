@@ -68,7 +68,7 @@ def in_terminal(*arguments: object, columns: int = 80, until: str | None = None)
     )
     os.close(child)
     said, deadline = b"", time.monotonic() + DEADLINE_S
-    again_s = float("-inf")
+    interrupted = False
     while time.monotonic() < deadline:
         try:
             piece = os.read(parent, 65536)
@@ -77,10 +77,9 @@ def in_terminal(*arguments: object, columns: int = 80, until: str | None = None)
         if not piece:
             break
         said += piece
-        seen = until is not None and said.decode(errors="replace").count(until) >= 2
-        if seen and time.monotonic() > again_s:  # once more after a while, as who waits at a keyboard does
+        if until is not None and not interrupted and said.decode(errors="replace").count(until) >= 2:
             process.send_signal(signal.SIGINT)
-            again_s = time.monotonic() + 10
+            interrupted = True
     os.close(parent)
     return process.wait(DEADLINE_S), said.decode()
 

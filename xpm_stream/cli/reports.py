@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import signal
 import sys
 import time
 from contextlib import suppress
 from pathlib import Path
+from types import FrameType
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -70,9 +72,16 @@ def _watch(run: Path, *, every_s: float) -> None:
 
     from xpm_stream.stages.status import look
 
+    told: list[int] = []  # an interrupt raised inside a finaliser is swallowed there: then the next look is the last
+
+    def interrupt(number: int, _frame: FrameType | None) -> None:
+        told.append(number)
+        raise KeyboardInterrupt
+
+    signal.signal(signal.SIGINT, interrupt)
     console, seen = Console(highlight=False), look(run)
     with suppress(KeyboardInterrupt), Live(console=console, screen=console.is_terminal, auto_refresh=False) as live:
-        while True:
+        while not told:
             live.update(_drawn(seen), refresh=True)
             time.sleep(every_s)
             seen = look(run, earlier=seen)

@@ -81,6 +81,8 @@ class Reservoir:
 
     def draw(self, count: int, *, rng: np.random.Generator) -> list[ReplaySample]:
         """Return up to `count` different samples: for each a word uniformly, then one of its samples."""
+        if count >= len(self._samples):  # all there are; picking would miss some
+            return list(self._samples.values())
         words = self._ordered()
         drawn: dict[SampleId, None] = {}
         for _ in range(_TRIES * count if words else 0):
