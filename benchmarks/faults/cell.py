@@ -183,15 +183,14 @@ class _CellRun:
         """Wait until the slot's holder stands at its point, or was killed there."""
 
         def reached() -> bool:
-            holder = slot.holder
-            if holder is None:
+            if slot.holder is None:
                 return False
             finished = all(other.finished for other in self._world.slots if other.kind != "promoter")
             if finished and not self._world.work_left():
                 if not self._world.parts_left:
                     raise CellFailed(f"{slot.arm} was never reached")
                 self._world.add_part()
-            return holder.killed or holder.stopped
+            return slot.struck
 
         await until(reached, what=f"reaching {slot.arm}", within_s=90)
         assert slot.holder is not None
@@ -204,10 +203,13 @@ class _CellRun:
             if not world.slot(name).finished:
                 await world.stop(world.slot(name))
         await until(
-            lambda: world.counters().get("unacked", 0) >= _FEW_STALE_LABELS or not world.work_left(),
+            lambda: slot.struck or world.counters().get("unacked", 0) >= _FEW_STALE_LABELS or not world.work_left(),
             what="labels that wait",
             within_s=PATIENCE_S,
         )
+        if slot.struck:  # relabel work was left of the round before, and it labels nothing more that could wait
+            world.start(world.slot("trainer"))
+            return
         teacher = world.propose_teacher()
         await until(
             lambda: teacher.number not in {candidate.number for candidate in world.log.pending_candidates()},

@@ -57,6 +57,11 @@ class Slot:
         """Whether its holder ended well."""
         return self.holder is not None and self.holder.exit_status == 0
 
+    @property
+    def struck(self) -> bool:
+        """Whether its holder stands at its crash point, or was killed there."""
+        return self.holder is not None and (self.holder.killed or self.holder.stopped)
+
 
 class World:
     """A cell's things; `close` leaves no process."""

@@ -7,17 +7,19 @@ import time
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Final, Literal
 
 from rich.console import Console
 from rich.text import Text
 
 from benchmarks.operate.prometheus import Prometheus
+from xpm_stream.monitoring.drift_records import WindowRecord
 from xpm_stream.monitoring.drift_store import DriftStore
 from xpm_stream.registry.promotion_log import PromotionLog
 from xpm_stream.registry.store import open_store
 
 Kind = Literal["act", "decision", "window", "alert", "over"]
+_WINDOWS_AT_ONCE: Final = 8  # more do not close between two looks
 _STYLES = {"act": "bold cyan", "decision": "", "window": "dim", "alert": "bold red", "over": "green"}
 
 
@@ -104,23 +106,10 @@ class Timeline:
                 checkpoint=entry.checkpoint,
                 gates=failed,
             )
-        newest = self._drift.newest_window()
-        if newest is not None and newest.number > self._windows:
-            self._windows = newest.number
-            above = sorted({one.quantity for verdict in newest.verdicts for one in verdict.above})
-            said = f"drift ({newest.cause}): {', '.join(above)}" if newest.cause else "no drift"
-            median = (newest.quantiles.get("reliability") or {}).get("0.5")
-            reliability = "" if median is None else f", median reliability {median:.2f}"
-            brake = ", brake on" if newest.brake else ""
-            self._note(
-                "window",
-                f"window {newest.number}, {newest.num_labels} labels of {newest.teacher}{reliability}: {said}{brake}",
-                number=newest.number,
-                cause=newest.cause,
-                brake=newest.brake,
-                teacher=newest.teacher,
-                current=next((one.status for one in newest.verdicts if one.reference == "current_teacher"), None),
-            )
+        for window in self._drift.windows(most=_WINDOWS_AT_ONCE):
+            if window.number > self._windows:
+                self._windows = window.number
+                self._note_window(window)
         alerts = self._prometheus.alerts()
         for name in sorted(alerts.keys() - self._firing):
             labels = alerts[name]["labels"]
@@ -128,6 +117,27 @@ class Timeline:
         for name in sorted(self._firing - alerts.keys()):
             self._note("over", f"{name} is over", name=name)
         self._firing = set(alerts)
+
+    def _note_window(self, window: WindowRecord) -> None:
+        above = sorted({one.quantity for verdict in window.verdicts for one in verdict.above})
+        if window.cause is None:
+            said = "no drift"
+        elif window.cause == "teacher" and not any(one.less_trusted for one in window.verdicts):
+            said = f"no drift but the better teacher's: {', '.join(above)}"
+        else:
+            said = f"drift ({window.cause}): {', '.join(above)}"
+        median = (window.quantiles.get("reliability") or {}).get("0.5")
+        reliability = "" if median is None else f", median reliability {median:.2f}"
+        brake = ", brake on" if window.brake else ""
+        self._note(
+            "window",
+            f"window {window.number}, {window.num_labels} labels of {window.teacher}{reliability}: {said}{brake}",
+            number=window.number,
+            cause=window.cause,
+            brake=window.brake,
+            teacher=window.teacher,
+            current=next((one.status for one in window.verdicts if one.reference == "current_teacher"), None),
+        )
 
     def mark(self) -> Since:
         """What happens from now on."""

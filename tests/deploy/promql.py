@@ -27,7 +27,7 @@ OF_CLIENT: Final = {"process_resident_memory_bytes", "process_cpu_seconds_total"
 SPECS: Final = {spec.name: spec for group in GROUPS for spec in specs_of(group).values()}
 # Closed sets of label values that the table does not know; what is not here must stand in the metric's help.
 VALUES: Final = {
-    "role": {"trainer", "teacher", "labeler", "promoter", "monitor"},
+    "role": {"trainer", "teacher", "pretrainer", "labeler", "promoter", "monitor"},
     "job": {"xpm_stream"},
     "state": {"pending", "leased", "finished", "failed"},
     "kind": {name for name, found in vars(errors).items() if isinstance(found, type)} | {"caption", "image", "chance"},

@@ -184,6 +184,8 @@ def test_a_shift_of_the_data_raises_the_alarm_in_its_first_window_and_brakes(
     watched.until(lambda: value_of(watched.metrics(), "xpm_drift_brake") == 1, what="the brake's gauge")
     metrics = watched.metrics()
     assert value_of(metrics, 'xpm_drift_alarms_total{cause="data",reference="frozen"}') == 1
+    assert verdict.less_trusted
+    assert value_of(metrics, 'xpm_drift_less_trusted_windows_total{cause="data",reference="frozen"}') == 1
     assert value_of(metrics, "xpm_drift_labels_seen_total") == watched.stream.put
     assert value_of(metrics, 'xpm_drift_reference_ready{reference="frozen"}') == 1
     watched.until(

@@ -13,7 +13,7 @@ from benchmarks.drift_labels import LabelModel
 from xpm_stream.errors import DataError
 from xpm_stream.monitoring.drift_reference import build_reference
 from xpm_stream.monitoring.drift_thresholds import calibrate
-from xpm_stream.monitoring.drift_verdicts import DriftDetector, DriftVerdict, decode_verdict, judge
+from xpm_stream.monitoring.drift_verdicts import DriftDetector, DriftVerdict, QuantityLevel, decode_verdict, judge
 from xpm_stream.monitoring.drift_windows import TumblingWindow, WindowLimits
 
 LIMITS = WindowLimits(max_labels=200, max_seconds=60.0, min_labels=50)
@@ -77,6 +77,20 @@ def test_levels_and_words_say_what_happened(frozen):
     assert (levels["word"].level, levels["word"].num_values > 300) == (None, True)
     assert verdict.changed_words[0].word == "word0"
     assert verdict.changed_words[0].window_share == 0
+
+
+def test_a_window_is_trusted_less_below_four_fifths_of_the_references_reliability_and_not_above(frozen):
+    (verdict,) = verdicts(frozen, drawn())
+    reference = next(one.reference_level for one in verdict.levels if one.quantity == "reliability")
+
+    def at(share: float, quantity: str = "reliability") -> DriftVerdict:
+        level = QuantityLevel(quantity=quantity, num_values=100, level=share * reference, reference_level=reference)
+        return msgspec.structs.replace(verdict, levels=[level])
+
+    assert at(0.79).less_trusted
+    assert not at(0.81).less_trusted
+    assert not at(0.5, "score").less_trusted
+    assert not msgspec.structs.replace(verdict, levels=[]).less_trusted
 
 
 def test_too_few_labels_are_not_judged_but_shown(frozen):

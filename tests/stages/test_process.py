@@ -9,6 +9,8 @@ from pathlib import Path
 import pytest
 
 from xpm_stream.config.loading import parse_config
+from xpm_stream.monitoring.metrics import Role as Kind
+from xpm_stream.monitoring.serving import read_endpoints
 from xpm_stream.stages.process import role_process
 
 
@@ -28,3 +30,15 @@ def test_a_second_interrupt_ends_at_once(tmp_path: Path) -> None:
         assert role.stop.wait(10)
         with pytest.raises(KeyboardInterrupt):
             os.kill(os.getpid(), signal.SIGINT)
+
+
+@pytest.mark.parametrize(
+    ("name", "kind", "shown"),
+    [("labeler-1", "labeler", "labeler"), ("teacher", "trainer", "teacher"), ("pretrainer-1", "trainer", "pretrainer")],
+)
+def test_an_endpoint_says_what_its_process_is_though_its_metrics_are_a_trainers(
+    tmp_path: Path, name: str, kind: Kind, shown: str
+) -> None:
+    config = parse_config({"folder": str(tmp_path), "metrics": {"port": 0}}, source="test")
+    with role_process(name, kind=kind, config=config):
+        assert [endpoint.role for endpoint in read_endpoints(tmp_path)] == [shown]

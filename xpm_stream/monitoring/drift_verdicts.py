@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Final, Literal
 
 import msgspec
 import numpy as np
@@ -22,6 +22,7 @@ from xpm_stream.monitoring.drift_thresholds import DriftThresholds
 from xpm_stream.monitoring.drift_windows import TumblingWindow, WindowCounts, WindowLimits
 
 DriftStatus = Literal["no_drift", "drift", "too_few"]
+LESS_TRUSTED: Final = 0.8  # of the reference's mean reliability
 
 
 class StatisticVerdict(msgspec.Struct, frozen=True, kw_only=True):
@@ -64,6 +65,15 @@ class DriftVerdict(msgspec.Struct, frozen=True, kw_only=True):
     def above(self) -> list[StatisticVerdict]:
         """The statistics above their thresholds; none unless the status is `drift`."""
         return [one for one in self.statistics if one.above]
+
+    @property
+    def less_trusted(self) -> bool:
+        """Whether the window's mean reliability is below 0.8 of the reference's (`LESS_TRUSTED`)."""
+        return any(
+            one.level is not None and one.reference_level is not None and one.level < LESS_TRUSTED * one.reference_level
+            for one in self.levels
+            if one.quantity == "reliability"
+        )
 
     @property
     def missing(self) -> list[str]:

@@ -19,7 +19,7 @@ from xpm_stream.monitoring.standing import RoleStanding, RoleState
 
 _TIMEOUT_S: Final = 1.0
 _AT_ONCE: Final = 16
-_ORDER: Final = ("trainer", "labeler", "promoter", "monitor")
+_ORDER: Final = ("pretrainer", "teacher", "trainer", "labeler", "promoter", "monitor")
 
 
 def look_at_roles(run_folder: Path) -> list[RoleStanding]:

@@ -83,10 +83,12 @@ def serve_metrics(
     port: int = 0,
     health: Health | None = None,
     run_folder: str | Path | None = None,
+    role: str | None = None,
 ) -> MetricsServer:
     """Serve a process's metrics and health; port 0 takes any free one.
 
-    With `run_folder`, the bound endpoint is written to `endpoints/<role>-<pid>.json` in it.
+    With `run_folder`, the bound endpoint is written to `endpoints/<role>-<pid>.json` in it. `role`: what the process
+    is, where its metrics are another role's (a teacher in training has a trainer's).
 
     Raises:
         ConfigError: the port is taken or not allowed, or the host is not an address of this machine.
@@ -95,7 +97,7 @@ def serve_metrics(
     reachable = {"0.0.0.0": "127.0.0.1", "": "127.0.0.1", "::": "::1"}.get(host, host)
     shown = f"[{reachable}]" if ":" in reachable else reachable
     endpoint = Endpoint(
-        role=metrics.role,
+        role=role or metrics.role,
         pid=os.getpid(),
         hostname=socket.gethostname(),
         host=host,

@@ -32,6 +32,8 @@ class DriftGauges:
             self._show_verdict(one.verdict)
             if one.attribution is not None:
                 metrics.alarms.labels(one.verdict.reference, one.attribution.cause).inc()
+                if one.verdict.less_trusted:
+                    metrics.less_trusted.labels(one.verdict.reference, one.attribution.cause).inc()
         for level in judged[0].verdict.levels if judged else ():
             if level.level is not None:
                 metrics.level.labels(level.quantity).set(level.level)

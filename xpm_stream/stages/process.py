@@ -99,7 +99,14 @@ def role_process(name: str, *, kind: RoleKind, config: RunConfig, port_offset: i
             )
             metrics.process.ready.set_function(lambda: float(not readiness.reasons()))
             stack.enter_context(
-                serve_metrics(metrics, host=config.metrics.host, port=port, health=health, run_folder=folder.root)
+                serve_metrics(
+                    metrics,
+                    host=config.metrics.host,
+                    port=port,
+                    health=health,
+                    run_folder=folder.root,
+                    role=name.partition("-")[0],  # labeler-1 is a labeler
+                )
             )
         try:
             yield role

@@ -38,6 +38,13 @@ BOARD = Board(
         Row(
             [
                 stat(
+                    "Alarm: current teacher",
+                    f"max({of_run('xpm_drift_alarm', reference='current_teacher')})",
+                    limits=ON,
+                    about="1: not as the labels this teacher made first. What differs is the data's.",
+                    alerts=["XpmDataDrift"],
+                ),
+                stat(
                     "Alarm: frozen reference",
                     f"max({of_run('xpm_drift_alarm', reference='frozen')})",
                     limits=ON,
@@ -56,6 +63,19 @@ BOARD = Board(
                     about="1 while drift holds promotions back.",
                     alerts=["XpmDriftBrakeLong"],
                 ),
+                stat("Champion", f"max({of_run('xpm_promoter_champion_version')})", decimals=0),
+                stat(
+                    "Held",
+                    f"max({of_run('xpm_promoter_held')})",
+                    limits=((None, GREEN), (1, RED)),
+                    about="1: nothing is promoted until a person decides.",
+                    alerts=["XpmPromotionHeld"],
+                ),
+            ],
+            height=4,
+        ),
+        Row(
+            [
                 stat(
                     "Since the last window",
                     f"time() - max({of_run('xpm_drift_last_window_timestamp_seconds')} > 0)",
@@ -63,19 +83,11 @@ BOARD = Board(
                     limits=((None, GREEN), (3600, ORANGE), (21600, RED)),
                     alerts=["XpmDriftNotJudging", "XpmDriftMonitorDown"],
                 ),
-                stat("Champion", f"max({of_run('xpm_promoter_champion_version')})", decimals=0),
                 stat(
                     "Failures in a row",
                     f"max({of_run('xpm_promoter_consecutive_failures')})",
                     limits=((None, GREEN), (1, ORANGE), (3, RED)),
                     alerts=["XpmPromotionRefused"],
-                ),
-                stat(
-                    "Held",
-                    f"max({of_run('xpm_promoter_held')})",
-                    limits=((None, GREEN), (1, RED)),
-                    about="1: nothing is promoted until a person decides.",
-                    alerts=["XpmPromotionHeld"],
                 ),
                 stat(
                     "Candidates pending",
@@ -88,6 +100,13 @@ BOARD = Board(
         ),
         Row(
             [
+                lines(
+                    "Statistics against the current teacher's first labels",
+                    Query(against_threshold("current_teacher"), "{{quantity}} {{statistic}}"),
+                    limits=((None, GREEN), (1, RED)),
+                    about="As a share of its own threshold: above 1 it alarms. What changed in the data shows here.",
+                    alerts=["XpmDataDrift"],
+                ),
                 lines(
                     "Statistics against the frozen reference",
                     Query(against_threshold("frozen"), "{{quantity}} {{statistic}}"),
@@ -118,6 +137,16 @@ BOARD = Board(
                     "Level of each quantity",
                     Query(f"max by (quantity) ({of_run('xpm_drift_level')})", "{{quantity}}"),
                     about="Mean or share in the last window.",
+                ),
+                lines(
+                    "Windows trusted less, an hour",
+                    Query(
+                        "sum by (reference, cause) "
+                        f"({of_run('run_reference_cause:xpm_drift_less_trusted_windows:increase1h')})",
+                        "{{reference}}: {{cause}}",
+                    ),
+                    about="Alarms with a mean reliability below 0.8 of the reference's, by what changed.",
+                    alerts=["XpmTeacherDrift"],
                 ),
                 lines(
                     "Windows an hour",

@@ -60,6 +60,14 @@ class DriftMetrics:
             labels=("reference", "cause"),
         ),
     ]
+    less_trusted: Annotated[
+        Counter,
+        counter(
+            "xpm_drift_less_trusted_windows_total",
+            "Of the windows above a threshold, those whose mean reliability is below 0.8 of the reference's.",
+            labels=("reference", "cause"),
+        ),
+    ]
     missing_quantities: Annotated[
         Gauge,
         gauge(
