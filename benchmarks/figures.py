@@ -10,7 +10,7 @@ import msgspec
 from rich.table import Table
 from rich.text import Text
 
-Unit = Literal["ratio", "bytes", "MB", "1/s"]
+Unit = Literal["ratio", "bytes", "MB", "1/s", "CPU s"]
 
 
 class Goal(msgspec.Struct, frozen=True, kw_only=True):
@@ -49,6 +49,8 @@ class Figure(msgspec.Struct, frozen=True, kw_only=True):
         """A value with its unit."""
         if self.unit == "ratio":
             return f"{value:.2f}"
+        if self.unit == "CPU s":
+            return f"{value:.1f} {self.unit}"
         return f"{value:,.0f}{'' if self.unit == '1/s' else ' ' + self.unit}"
 
 

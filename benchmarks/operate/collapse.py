@@ -12,13 +12,14 @@ from xpm_stream.stages.run_folder import RunFolder
 
 _WEIGHTS = "model.safetensors"
 _KNOWS_WORDS = "embedding_head."
+_NAMED = "collapsed-"
 
 
 def propose_collapsed(config: RunConfig, *, seed: int) -> Candidate:
-    """Propose the newest candidate with the outputs of each layer of its embedding head exchanged at random."""
+    """Propose the newest real candidate with the outputs of each layer of its embedding head exchanged at random."""
     url = RunFolder.of(config).registry_url(config)
     log, checkpoints = PromotionLog(url), CheckpointStore(f"{url}/checkpoints")
-    newest = log.candidates()[-1]
+    newest = next(one for one in reversed(log.candidates()) if not one.checkpoint.startswith(_NAMED))
     files = dict(checkpoints.read(newest.checkpoint))
     weights = safetensors.numpy.load(files[_WEIGHTS])
     rng = np.random.default_rng(seed)
@@ -28,6 +29,6 @@ def propose_collapsed(config: RunConfig, *, seed: int) -> Candidate:
     for name in mixed:
         weights[name] = np.ascontiguousarray(rng.permutation(weights[name], axis=0))
     files[_WEIGHTS] = safetensors.numpy.save(weights)
-    name = f"collapsed-{seed}-{newest.checkpoint}"
+    name = f"{_NAMED}{seed}-{newest.checkpoint}"
     checkpoints.write(name, files, order=(newest.epoch, newest.step), metadata=newest.metadata)
     return log.propose(name, epoch=newest.epoch, step=newest.step, metadata=newest.metadata)

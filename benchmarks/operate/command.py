@@ -14,6 +14,7 @@ from __future__ import annotations
 import argparse
 import os
 import shutil
+import subprocess
 import sys
 import tempfile
 import time
@@ -131,6 +132,7 @@ def play(form: Form, folder: Path, *, console: Console) -> list[tuple[str, str]]
             stream=stream,
             check=lambda: _still(up),
             backlog=lambda: stream.given - _read(queue),
+            show=lambda moment: _keep_status(run.root, folder / f"status-{moment}.txt"),
             patience_s=form.patience_s,
         )
         try:
@@ -150,6 +152,14 @@ def _queue_of(config: RunConfig, run: RunFolder, *, ends: float, check: Any) -> 
             raise XpmStreamError(f"`up` did not start any role; see {run.root.parent / 'up'}")
         time.sleep(0.2)
     return open_queue_of(config)
+
+
+def _keep_status(run: Path, output: Path) -> None:
+    """Keep what the terminal would show, and the exit status below it."""
+    command = [sys.executable, "-m", "xpm_stream.cli.main", "status", str(run)]
+    variables = os.environ | {"COLUMNS": "100", "TERM": "dumb"}
+    answer = subprocess.run(command, capture_output=True, text=True, env=variables, timeout=60, check=False)
+    output.write_text(f"{answer.stdout}{answer.stderr}exit status {answer.returncode}\n", encoding="utf-8")
 
 
 def _still(up: Child) -> None:
@@ -186,4 +196,6 @@ def main(given: Sequence[str] | None = None) -> None:
     if asked.folder is None:
         shutil.rmtree(folder, ignore_errors=True)
     else:
-        console.print(f"look at it: xpm-stream report {folder / 'run'}", soft_wrap=True)
+        console.print(
+            f"look at it: xpm-stream report {folder / 'run'}; what `status` said is in {folder}", soft_wrap=True
+        )

@@ -123,7 +123,7 @@ class Timeline:
         if window.cause is None:
             said = "no drift"
         elif window.cause == "teacher" and not any(one.less_trusted for one in window.verdicts):
-            said = f"no drift but the better teacher's: {', '.join(above)}"
+            said = f"changed by its teacher only: {', '.join(above)}"
         else:
             said = f"drift ({window.cause}): {', '.join(above)}"
         median = (window.quantiles.get("reliability") or {}).get("0.5")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import signal
 from pathlib import Path
 
+import psutil
 import pytest
 from PIL import Image
 from processes import Run, check_account, check_finished, until
@@ -49,6 +50,12 @@ def test_an_interrupted_run_stops_cleanly_and_the_same_command_finishes_it(run: 
     assert 0 < account.training.samples_trained < PASSES * CAPTION_IMAGES, "it was not stopped in mid-stream"
 
     up = run.start("up")
+    until(lambda: _monitors(run), what="the drift monitor")
+    _monitors(run)[0].kill()
+    assert "monitor was killed by SIGKILL" in up.fails(), "nobody would watch for drift, or put on the brake"
+    assert not run.processes()
+
+    up = run.start("up")
     said = up.succeeds()
     assert "Held-out AP50" in said
     assert "xpm-stream audit" in said
@@ -57,6 +64,10 @@ def test_an_interrupted_run_stops_cleanly_and_the_same_command_finishes_it(run: 
     assert totals["trained"] > 0
     assert totals["dead"] == 0
     _check_outcome(run)
+
+
+def _monitors(run: Run) -> list[psutil.Process]:
+    return [process for process in run.processes() if "watch" in process.cmdline()]
 
 
 def _stops_cleanly(run: Run, number: signal.Signals) -> None:
