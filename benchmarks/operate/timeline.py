@@ -122,7 +122,7 @@ class Timeline:
         above = sorted({one.quantity for verdict in window.verdicts for one in verdict.above})
         if window.cause is None:
             said = "no drift"
-        elif window.cause == "teacher" and not any(one.less_trusted for one in window.verdicts):
+        elif window.by_teacher_only:
             said = f"changed by its teacher only: {', '.join(above)}"
         else:
             said = f"drift ({window.cause}): {', '.join(above)}"

@@ -8,6 +8,7 @@ from sample_runs import history, window
 from standings import QUEUE, entry, role, standing
 
 from xpm_stream.monitoring.concerns import concerns_of
+from xpm_stream.monitoring.drift_verdicts import QuantityLevel
 from xpm_stream.monitoring.standing import Absent
 
 
@@ -42,6 +43,13 @@ def test_a_process_that_starts_may_be_unready_for_a_while_and_no_longer() -> Non
     old = role("labeler", state="not_ready", up_s=900, reasons=("no teacher is promoted yet",))
     assert known(roles=[young]) == ["labeler (pid 4321) is not ready: no teacher is promoted yet"]
     assert pressing(roles=[old]) == ["labeler (pid 4321) is not ready: no teacher is promoted yet"]
+
+
+def test_whoever_waits_for_a_first_teacher_that_is_trained_needs_nobody() -> None:
+    waits = role("labeler", state="not_ready", up_s=9000, reasons=("no teacher is promoted yet",))
+    assert pressing(roles=[waits, role("teacher")]) == []
+    assert pressing(roles=[waits, role("pretrainer")]) == []
+    assert pressing(roles=[waits, role("teacher", state="silent"), role("trainer")]) != []
 
 
 def test_a_run_that_stopped_before_its_end_says_how_it_goes_on() -> None:
@@ -83,7 +91,14 @@ def test_an_alarm_without_a_brake_needs_a_person_and_one_that_is_over_nobody() -
     drifted = window(9, ratio=2.0)
     assert pressing(windows=[*history(8), drifted]) == ["the last window drifted against frozen (cause: data)"]
     assert pressing(windows=[drifted, window(10)]) == []
-    assert pressing(windows=[msgspec.structs.replace(drifted, cause="teacher")]) == [], "teachers are meant to change"
+    better = msgspec.structs.replace(drifted, cause="teacher")
+    said = [concern.what for concern in concerns_of(standing(windows=[better]))]
+    assert not [what for what in said if "drift" in what and "closed" not in what], "teachers are meant to change"
+    level = QuantityLevel(quantity="reliability", num_values=700, level=0.4, reference_level=0.62)
+    worse = [msgspec.structs.replace(one, levels=[level]) for one in drifted.verdicts]
+    assert pressing(windows=[msgspec.structs.replace(better, verdicts=worse)]) == [
+        "the last window drifted against frozen (cause: teacher)"
+    ]
 
 
 def test_labels_that_the_monitor_missed_are_worth_knowing() -> None:

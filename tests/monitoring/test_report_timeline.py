@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import math
+import re
 
+import msgspec
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from sample_runs import history, window
 
+from xpm_stream.monitoring.drift_verdicts import QuantityLevel
 from xpm_stream.monitoring.report_timeline import reliability_quantiles, thin, window_ratios
+from xpm_stream.monitoring.report_timeline_chart import timeline_chart
 from xpm_stream.monitoring.report_words import changed_words, top_words
 
 
@@ -82,3 +86,18 @@ def test_changed_words_are_those_of_the_newest_window_that_was_compared() -> Non
         ("frozen", 2, "cat"),
         ("previous_teacher", 2, "cat"),
     ]
+
+
+def test_a_shift_is_marked_by_whether_a_person_should_mind_it() -> None:
+    """Every better teacher drifts from the frozen reference: drawn as data that went bad it would hide them."""
+    by_data = window(2, ratio=1.5)
+    by_teacher = msgspec.structs.replace(window(4, ratio=1.5), cause="teacher")
+    level = QuantityLevel(quantity="reliability", num_values=700, level=0.4, reference_level=0.62)
+    worse = [msgspec.structs.replace(one, levels=[level]) for one in window(6, ratio=1.5).verdicts]
+    by_worse_teacher = msgspec.structs.replace(window(6, ratio=1.5), cause="teacher", verdicts=worse)
+    records = [window(1), by_data, window(3), by_teacher, window(5), by_worse_teacher]
+    chart = timeline_chart(thin(records, max_points=10), [], narrow=False)
+    marks = dict(re.findall(r"<title>(window \d): drift [^<]*</title><path [^>]*fill: var\(--(\w+)\)", chart))
+    assert marks == {"window 2": "red", "window 4": "quiet", "window 6": "red"}
+    (said,) = re.findall(r"<title>window 4: ([^<]*)</title>", chart)
+    assert said.endswith("labels are not trusted less")

@@ -46,6 +46,8 @@ def _of_roles(standing: RunStanding) -> Iterator[Concern]:
     if isinstance(standing.roles, Absent):
         yield Concern(needs_person=False, what=standing.roles.why)
         return
+    # Whoever waits for pretraining or a first teacher may wait long.
+    before = any(role.role in ("pretrainer", "teacher") and role.state == "ready" for role in standing.roles)
     for role in standing.roles:
         who = f"{role.role} (pid {role.pid})"
         up_s = standing.looked_at_s - role.started_at_s
@@ -59,7 +61,7 @@ def _of_roles(standing: RunStanding) -> Iterator[Concern]:
             yield Concern(needs_person=up_s > _START_PATIENCE_S, what=f"{who} does not answer at {role.url}")
         elif role.state == "not_ready":
             why = "; ".join(role.reasons) or "it gives no reason"
-            yield Concern(needs_person=up_s > _START_PATIENCE_S, what=f"{who} is not ready: {why}")
+            yield Concern(needs_person=up_s > _START_PATIENCE_S and not before, what=f"{who} is not ready: {why}")
 
 
 def _of_queue(standing: RunStanding) -> Iterator[Concern]:
@@ -124,9 +126,9 @@ def _of_drift(standing: RunStanding) -> Iterator[Concern]:
             what=f"drift holds promotions back{since}",
             way_out="; ".join(why),
         )
-    elif alarms:
+    elif alarms and not window.by_teacher_only:  # a better teacher labels otherwise: the gates have judged it
         yield Concern(
-            needs_person=window.cause != "teacher",  # a better teacher labels otherwise: the gates have judged it
+            needs_person=True,
             what=f"the last window drifted against {', '.join(alarms)} (cause: {window.cause or 'not said'})",
             way_out="see the drift statistics",
         )

@@ -68,6 +68,11 @@ class WindowRecord(msgspec.Struct, frozen=True, kw_only=True):
     brake_reasons: list[str] = []  # for people: what put it on
     resume: ResumePoint = ResumePoint()
 
+    @property
+    def by_teacher_only(self) -> bool:
+        """Whether what drifted is all the teacher's, and its labels are not trusted less: as a better one's drift."""
+        return self.cause == "teacher" and not any(one.less_trusted or one.missing for one in self.verdicts)
+
 
 def encode_window(record: WindowRecord) -> bytes:
     """Return the record as JSON."""

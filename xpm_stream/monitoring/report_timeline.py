@@ -47,6 +47,7 @@ class TimelinePoint:
     ratios: dict[tuple[str, str], Ratio]  # (reference, quantity): the largest
     alarms: tuple[str, ...]  # references against which a window drifted
     causes: tuple[str, ...]
+    by_teacher_only: bool  # alarms of new teachers whose labels are not trusted less, and no others
     judged: bool
     brake: bool
 
@@ -100,6 +101,7 @@ def _point(group: Sequence[WindowRecord]) -> TimelinePoint:
         ratios=_largest(group),
         alarms=tuple(sorted({verdict.reference for verdict in verdicts if verdict.status == "drift"})),
         causes=tuple(dict.fromkeys(record.cause for record in group if record.cause is not None)),
+        by_teacher_only=all(record.by_teacher_only for record in group if record.cause is not None),
         judged=any(verdict.status != "too_few" for verdict in verdicts),
         brake=any(record.brake for record in group),
     )

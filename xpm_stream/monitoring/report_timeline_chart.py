@@ -125,12 +125,17 @@ def _draw_line(
 
 
 def _draw_alarms(axes: Axes, points: Sequence[TimelinePoint], titles: dict[str, str]) -> None:
-    for number, group in enumerate(runs_of(points, lambda point: point.alarms)):
+    for number, group in enumerate(runs_of(points, lambda point: point.alarms and not point.by_teacher_only)):
         start, end = dates_of([group[0].started_at_s, max(group[-1].ended_at_s, group[0].started_at_s + 1e-3)])
         axes.axvspan(start, end, facecolor=svg.RED, alpha=0.13, linewidth=0, zorder=0.5)
         span = axes.axvspan(start, end, ymin=0.965, facecolor=svg.RED, linewidth=0, zorder=4)
         span.set_gid(f"alarm-{number}")
         titles[f"alarm-{number}"] = _alarm_title(group)
+    for number, group in enumerate(runs_of(points, lambda point: point.alarms and point.by_teacher_only)):
+        start, end = dates_of([group[0].started_at_s, max(group[-1].ended_at_s, group[0].started_at_s + 1e-3)])
+        span = axes.axvspan(start, end, ymin=0.965, facecolor=svg.QUIET, alpha=0.45, linewidth=0, zorder=4)
+        span.set_gid(f"changed-{number}")
+        titles[f"changed-{number}"] = f"{_alarm_title(group)}; labels are not trusted less"
     for number, group in enumerate(runs_of(points, lambda point: point.brake)):
         start, end = dates_of([group[0].started_at_s, max(group[-1].ended_at_s, group[0].started_at_s + 1e-3)])
         bar = axes.axvspan(start, end, ymax=0.03, facecolor=svg.AMBER, linewidth=0, zorder=4)
@@ -195,6 +200,8 @@ def _draw_hover(axes: Axes, points: Sequence[TimelinePoint], titles: dict[str, s
         area.set_gid(gid)
         median = "no reliability" if point.reliability is None else f"median reliability {point.reliability[2]:.3f}"
         verdict = f"drift against {', '.join(point.alarms)}" if point.alarms else "no drift"
+        if point.alarms and point.by_teacher_only:
+            verdict = f"changed by the teacher only (against {', '.join(point.alarms)})"
         titles[gid] = (
             f"{windows_text([point])}, {utc_text(point.started_at_s)}: {median}, {point.num_labels:,} labels, "
             f"teacher {point.teacher}, {verdict if point.judged else 'not judged'}"
