@@ -7,7 +7,7 @@ import pytest
 
 sys.path.insert(0, str(Path(__file__).parents[2]))
 
-from benchmarks import drift_delay, drift_run_time
+from benchmarks import drift_cost, drift_delay, drift_run_time
 
 
 def test_the_benchmark_prints_a_delay_for_each_shift_and_writes_it_into_a_page(tmp_path, capsys):
@@ -38,3 +38,9 @@ def test_run_times_are_printed_for_each_case_and_written_into_a_page(tmp_path, c
     rows = [row for row in printed.splitlines() if row.startswith(("| independent", "| runs"))]
     assert len(rows) == len(drift_run_time.CASES)
     assert float(rows[2].split("|")[4]) == pytest.approx(5, rel=0.5)
+
+
+def test_what_a_monitor_costs_is_measured_with_every_label_seen():
+    server, monitor = drift_cost.measure(labels=64, rounds=2)  # it fails by itself if the monitor sees another number
+    assert (len(server.values), len(monitor.values)) == (2, 2)
+    assert min(monitor.values) > 0

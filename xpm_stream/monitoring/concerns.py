@@ -130,7 +130,9 @@ def _of_drift(standing: RunStanding) -> Iterator[Concern]:
         yield Concern(
             needs_person=True,
             what=f"the last window drifted against {', '.join(alarms)} (cause: {window.cause or 'not said'})",
-            way_out="see the drift statistics",
+            way_out="xpm-stream checkpoints rollback | revoke"
+            if window.cause == "teacher"
+            else "see the drift statistics: xpm-stream report",
         )
     if window.labels_missed:
         yield Concern(

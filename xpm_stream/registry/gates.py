@@ -127,7 +127,7 @@ def verdict_of(results: Sequence[GateResult]) -> tuple[Verdict, list[str]]:
 def _base_ap(candidate: GateMeasures, champion: GateMeasures, config: GatesConfig) -> Iterator[GateResult]:
     if candidate.base_ap50 is None or champion.base_ap50 is None:
         return
-    limit = champion.base_ap50 - config.max_base_ap50_drop
+    limit = max(0.0, champion.base_ap50 - config.max_base_ap50_drop)
     yield _above(
         "base_ap50",
         candidate.base_ap50,
@@ -190,7 +190,7 @@ def _reliability(candidate: GateMeasures, champion: GateMeasures, config: GatesC
             gate="reliability", outcome="fail", why="gives canary labels no reliability, the champion gave some"
         )
         return
-    limit = before - config.max_reliability_drop
+    limit = max(0.0, before - config.max_reliability_drop)
     yield _above(
         "reliability",
         now,
