@@ -1,7 +1,6 @@
 """An operator's hour in minutes: the whole loop under a real Prometheus with this project's own alerts, hastened.
 
-    python -m benchmarks.operate                    # `make operate`; some ten minutes on 2 cores
-    python -m benchmarks.operate --form short       # smaller, as the test runs it
+    python -m benchmarks.operate [--folder DEMO]        # `make operate`; seven to ten minutes on 2 cores
 
 It draws a synthetic corpus, starts `xpm-stream up` on shards that keep coming, and then: joins captions to the wrong
 images and mends that; proposes a teacher that has collapsed; has a person promote it all the same, and take it back.
@@ -18,9 +17,8 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
@@ -42,62 +40,38 @@ from xpm_stream.stages.run_folder import RunFolder
 
 CONFIG: Final = Path(__file__).parents[2] / "configs" / "quickstart.yaml"
 _STOPPING_S: Final = 120.0
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Form:
-    """How large the demonstration is."""
-
-    name: str
-    corpus: Mapping[str, Any]  # settings of the quickstart preset to change
-    sets: Sequence[str]
-    patience_s: float  # for any one thing to happen
-
-
-_SETS: Final = (
+PATIENCE_S: Final = 900.0  # for any one thing to happen
+# Of the quickstart's preset, smaller.
+CORPUS: Final = {"base_images": 600, "caption_images": 960, "val_images": 80, "images_per_shard": 80}
+SETTINGS: Final = (
     "data.passes=1",
     "data.watch=true",
     "data.watch_interval_s=1",
     "queue.max_unacked_labels=128",
+    "teacher.steps=150",
+    "promotion.every_steps=80",
+    "promotion.gates.held_out_images=60",
+    "promotion.gates.canary_images=80",
+    "promotion.gates.max_failures=10",
+    "drift.window_labels=80",
+    "drift.min_window_labels=40",
+    "drift.reference_labels=400",
     "drift.brake=true",
     "drift.brake_release_windows=2",
-    "promotion.gates.max_failures=10",
     "trainer.schedule_steps=100000",  # a stream has no end to slow down for
     "optimiser.schedule=constant",
     "optimiser.learning_rate=0.0007",
 )
-LONG: Final = Form(
-    name="long",
-    corpus={"images_per_shard": 120, "val_images": 200},
-    sets=(*_SETS, "promotion.every_steps=120"),
-    patience_s=600,
-)
-SHORT: Final = Form(
-    name="short",
-    corpus={"base_images": 600, "caption_images": 960, "val_images": 80, "images_per_shard": 80},
-    sets=(
-        *_SETS,
-        "teacher.steps=150",
-        "promotion.every_steps=80",
-        "promotion.gates.held_out_images=60",
-        "promotion.gates.canary_images=80",
-        "drift.window_labels=80",
-        "drift.min_window_labels=40",
-        "drift.reference_labels=400",
-    ),
-    patience_s=900,
-)
-FORMS: Final = {form.name: form for form in (SHORT, LONG)}
 
 
-def prepare(form: Form, folder: Path) -> tuple[RunConfig, Stream]:
+def prepare(folder: Path) -> tuple[RunConfig, Stream]:
     """Draw the corpus, and write the run's configuration."""
     section = load_config(CONFIG).prepare.synthetic
     assert section is not None
-    preset = synthetic_config(section.model_copy(update={"settings": dict(form.corpus)}))
+    preset = synthetic_config(section.model_copy(update={"settings": CORPUS}))
     corpus = write_corpus(folder / "corpus", preset=preset, seed=0, workers=os.cpu_count() or 1)
     stream = Stream(sorted(Path(corpus.caption_shards).parent.glob("*.tar")), folder / "stream")
-    config = load_config(CONFIG, overrides=[f"folder={folder / 'run'}", "name=operate", "prepare={}", *form.sets])
+    config = load_config(CONFIG, overrides=[f"folder={folder / 'run'}", "name=operate", "prepare={}", *SETTINGS])
     return _on_stream(config, corpus, stream), stream
 
 
@@ -106,7 +80,7 @@ def _on_stream(config: RunConfig, corpus: CorpusPaths, stream: Stream) -> RunCon
     return config.model_copy(update={"data": data})
 
 
-def play(form: Form, folder: Path, *, console: Console) -> list[tuple[str, str]]:
+def play(folder: Path, *, console: Console) -> list[tuple[str, str]]:
     """Play the scenario in a folder; return what came of what.
 
     Raises:
@@ -114,7 +88,7 @@ def play(form: Form, folder: Path, *, console: Console) -> list[tuple[str, str]]
         DidNotHappen: monitor, gates or alerts missed something.
         RoleError: the run ended with an error.
     """
-    config, stream = prepare(form, folder)
+    config, stream = prepare(folder)
     stream.add()
     run = RunFolder.of(config)
     run.create()
@@ -124,7 +98,7 @@ def play(form: Form, folder: Path, *, console: Console) -> list[tuple[str, str]]
         console.print(f"run folder {run.root}, Prometheus at {prometheus.url}", soft_wrap=True, highlight=False)
         up = start_role("up", ["up", str(settings)], logs=folder / "up")
         stack.callback(up.kill)
-        queue = stack.enter_context(_queue_of(config, run, ends=time.monotonic() + form.patience_s, check=up.check))
+        queue = stack.enter_context(_queue_of(config, run, ends=time.monotonic() + PATIENCE_S, check=up.check))
         timeline = Timeline(registry=run.registry_url(config), prometheus=prometheus, console=console)
         scenario = Scenario(
             config=config,
@@ -133,7 +107,7 @@ def play(form: Form, folder: Path, *, console: Console) -> list[tuple[str, str]]
             check=lambda: _still(up),
             backlog=lambda: stream.given - _read(queue),
             show=lambda moment: _keep_status(run.root, folder / f"status-{moment}.txt"),
-            patience_s=form.patience_s,
+            patience_s=PATIENCE_S,
         )
         try:
             scenario.run()
@@ -177,14 +151,15 @@ def _read(queue: LabelQueue) -> int:
 def main(given: Sequence[str] | None = None) -> None:
     """Run the demonstration."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--form", choices=sorted(FORMS), default="long")
     parser.add_argument("--folder", type=Path, help="where to keep everything; default: a temporary folder")
     asked = parser.parse_args(given)
     console = Console()
     folder = asked.folder or Path(tempfile.mkdtemp(prefix="xpm-operate-"))
     folder.mkdir(parents=True, exist_ok=True)
+    if any(folder.iterdir()):
+        sys.exit(f"error: {folder} is not empty; name a new folder")
     try:
-        outcome = play(FORMS[asked.form], folder.resolve(), console=console)
+        outcome = play(folder.resolve(), console=console)
     except (XpmStreamError, PrometheusMissing) as error:
         sys.exit(f"error: {error}")
     table = Table(title=f"What came of it (times of the rules divided by {HASTE})", title_justify="left")

@@ -20,7 +20,7 @@ def played(tmp_path_factory: pytest.TempPathFactory) -> tuple[Events, str, Path]
     if shutil.which("prometheus") is None:
         pytest.skip("prometheus is not installed (Debian: apt install prometheus)")
     folder = tmp_path_factory.mktemp("operate") / "demo"
-    command = [sys.executable, "-m", "benchmarks.operate", "--form", "short", "--folder", str(folder)]
+    command = [sys.executable, "-m", "benchmarks.operate", "--folder", str(folder)]
     answer = subprocess.run(command, cwd=REPOSITORY, capture_output=True, text=True, timeout=1700, check=False)
     said = answer.stdout[-6000:] + answer.stderr[-2000:]
     assert answer.returncode == 0, said
