@@ -26,7 +26,7 @@ from xpm_stream.stages.preparation import Progress, prepare_data
 from xpm_stream.stages.run_folder import RunFolder
 
 _LOOK_EVERY_S: Final = 0.5
-_GRACE_S: Final = 60.0  # a trainer writes its checkpoint before it leaves
+_GRACE_S: Final = 15.0  # beyond the time in which a role leaves by itself, or has its watchdog end it
 # What may differ when a run is started again in its folder; all else decides what the run is.
 _REGISTRY_IS: Final = ".url"  # of its section only this decides
 _MAY_CHANGE: Final = {"labeler", "trainer", "promotion", "metrics", "logs", "evaluation", "queue", "redis", "drift"}
@@ -241,10 +241,13 @@ class _Roles:
     def _stop_all(self) -> None:
         order = ("labeler", "pretrainer", "teacher", "trainer", "promoter", "monitor")
         ordered = sorted(self._started, key=lambda child: order.index(child.name.partition("-")[0]))
-        killed = stop_in_order(ordered, grace_s=_GRACE_S)
+        config = self._run.config
+        stoppable = (config.labeler, config.trainer, config.promotion)
+        grace_s = max(section.stop_timeout_s for section in stoppable) + _GRACE_S
+        killed = stop_in_order(ordered, grace_s=grace_s)
         if killed:
             raise XpmStreamError(
-                f"{', '.join(killed)} did not stop within {_GRACE_S:.0f} s and had to be killed; nothing is lost: "
+                f"{', '.join(killed)} did not stop within {grace_s:.0f} s and had to be killed; nothing is lost: "
                 "leases expire, and what was not acknowledged is trained at the next start"
             )
 
