@@ -1,6 +1,6 @@
 """The quality bench: every method, weighting and noise rate on the synthetic corpus, as the paper's tables.
 
-    python -m benchmarks.quality --form short                       # under 15 minutes on 2 cores
+    python -m benchmarks.quality --form short                       # seven minutes on 2 cores
     python -m benchmarks.quality --form long --markdown docs/results.md README.md --plots docs/images
 
 Trials run side by side, one thread each. Every trial's result is kept in the work folder: a bench that was stopped goes
