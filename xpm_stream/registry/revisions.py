@@ -1,0 +1,121 @@
+"""Finding checkpoints by what people have: a run folder, its configuration, a registry's URL, or a checkpoint's own."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+from xpm_stream.config import load_config
+from xpm_stream.errors import CheckpointError, RegistryError
+from xpm_stream.registry.checkpoints import CheckpointStore
+from xpm_stream.registry.manifest import MANIFEST, CheckpointInfo
+from xpm_stream.registry.promotion_log import PromotionEntry, PromotionLog
+from xpm_stream.registry.store import MAX_RECORD_BYTES, open_store, without_credentials
+
+CHAMPION: Final = "champion"
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """Where checkpoints come from: a registry, or one folder of a checkpoint."""
+
+    url: str  # of the registry; of a checkpoint alone: of the folder it lies in
+    alone: str | None = None  # name of the only checkpoint
+
+    @property
+    def shown(self) -> str:
+        """The URL, without credentials."""
+        return without_credentials(self.url)
+
+    @property
+    def checkpoints(self) -> CheckpointStore:
+        """The checkpoints there."""
+        return CheckpointStore(self.url if self.alone is not None else f"{self.url}/checkpoints")
+
+
+@dataclass(frozen=True, slots=True)
+class Revision:
+    """One checkpoint, and the entry of the promotion log it was asked for by."""
+
+    checkpoint: str
+    entry: PromotionEntry | None = None
+
+
+def find_source(url: str | Path) -> Source:
+    """Return where the checkpoints of `url` are: a run folder, a configuration, a registry, or a checkpoint's folder.
+
+    Raises:
+        RegistryError: it is none of these, or cannot be read.
+        ConfigError: the configuration cannot be used.
+    """
+    text = str(url).rstrip("/")
+    if _has(text, MANIFEST):
+        parent, _, name = (str(Path(text).absolute()) if Path(text).is_dir() else text).rpartition("/")
+        return Source(parent, alone=name)
+    path = Path(text)
+    if (path / "config.yaml").is_file():  # the folder may have been moved: what it holds counts, not where it was
+        return Source(load_config(path / "config.yaml").registry.url or str(path / "registry"))
+    if path.is_file():
+        config = load_config(path)
+        return Source(config.registry.url or str(Path(config.folder or Path("runs") / config.name) / "registry"))
+    for root in (text, f"{text}/registry"):
+        if _has(root, "promotions/00000001.json") or _has(root, "candidates/00000001.json"):
+            return Source(root)
+    raise RegistryError(
+        f"{without_credentials(text)} is no run folder (config.yaml), no registry (promotions/00000001.json), and no "
+        f"checkpoint ({MANIFEST}): give one of these"
+    )
+
+
+def find_revision(source: Source, revision: str | int = CHAMPION) -> Revision:
+    """Return which checkpoint `revision` means: `champion`, the number of an entry of the log, or a name.
+
+    Raises:
+        RegistryError: there is no such entry, or no champion yet.
+    """
+    text = str(revision)
+    if source.alone is not None:
+        if text not in (CHAMPION, source.alone):
+            raise RegistryError(f"{source.shown}/{source.alone} is one checkpoint, which has no revision {text!r}")
+        return Revision(source.alone)
+    log = PromotionLog(source.url)
+    if text == CHAMPION:
+        champion = log.champion()
+        if champion is None:
+            waiting = ", ".join(one.checkpoint for one in log.pending_candidates()[-3:]) or "none"
+            raise RegistryError(
+                f"no teacher of {source.shown} is promoted yet (candidates: {waiting}); name a checkpoint, or wait"
+            )
+        return Revision(champion.checkpoint, champion)
+    if text.isdecimal():
+        entries = log.entries()
+        if not 1 <= int(text) <= len(entries):
+            raise RegistryError(f"{source.shown} has no entry {text}: its log has entries 1 to {len(entries)}")
+        return Revision(entries[int(text) - 1].checkpoint, entries[int(text) - 1])
+    return Revision(text)
+
+
+def info_of(source: Source, revision: Revision) -> CheckpointInfo:
+    """Return the manifest of a revision.
+
+    Raises:
+        CheckpointError: its files are removed, or were never there, or are damaged.
+    """
+    try:
+        return source.checkpoints.info(revision.checkpoint)
+    except CheckpointError as error:
+        if revision.entry is None or not str(error).startswith("there is no checkpoint"):
+            raise
+        raise CheckpointError(
+            f"checkpoint {revision.checkpoint!r} of entry {revision.entry.number} is not in {source.shown} any more: "
+            "it was removed (registry.keep_*); the champion is always there"
+        ) from error
+
+
+def _has(root: str, path: str) -> bool:
+    try:
+        open_store(root).read(path, max_bytes=MAX_RECORD_BYTES)
+    except (FileNotFoundError, NotADirectoryError):
+        return False
+    return True
