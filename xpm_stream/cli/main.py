@@ -9,7 +9,7 @@ import typer
 from rich.console import Console
 from rich.text import Text
 
-from xpm_stream.cli import checkpoints, corpora, dead, lexicon, reports, roles, runs, shards
+from xpm_stream.cli import checkpoints, corpora, dead, evaluation, lexicon, reports, roles, runs, shards
 from xpm_stream.errors import XpmStreamError
 
 app = typer.Typer(
@@ -21,6 +21,7 @@ app = typer.Typer(
     rich_markup_mode="rich",
 )
 runs.register(app)
+evaluation.register(app)
 reports.register(app)
 roles.register(app)
 corpora.register(app)

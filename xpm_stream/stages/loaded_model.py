@@ -43,8 +43,12 @@ class LoadedModel:
             return self.method.propose_boxes(images)
 
 
-def load_model(url: str, *, like: RunConfig | None = None) -> LoadedModel:
+def load_model(
+    url: str, *, like: RunConfig | None = None, evaluation: Mapping[str, object] | None = None
+) -> LoadedModel:
     """Load a checkpoint folder; `like` gives the sections that are not the model's (text cache, evaluation).
+
+    `evaluation` gives single settings of that section, above the others.
 
     Raises:
         CheckpointError: there is no such checkpoint, or it is damaged.
@@ -56,6 +60,8 @@ def load_model(url: str, *, like: RunConfig | None = None) -> LoadedModel:
     require_trusted_method(config.method, like, name)
     if like is not None:
         config = config.model_copy(update={"evaluation": like.evaluation, "trainer": like.trainer})
+    if evaluation:
+        config = config.model_copy(update={"evaluation": config.evaluation.model_copy(update=dict(evaluation))})
     device = choose_device(config.trainer.device, threads=config.evaluation.threads)
     method = load_method(files, name=name, config=config, device=device)
     if not isinstance(method, InstanceMethod):
