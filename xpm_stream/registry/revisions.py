@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import contextlib
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
 from xpm_stream.config import load_config
 from xpm_stream.errors import CheckpointError, RegistryError
+from xpm_stream.registry.checkpoint_folder import CheckpointFolder
 from xpm_stream.registry.checkpoints import CheckpointStore
+from xpm_stream.registry.local_store import LocalStore
 from xpm_stream.registry.manifest import MANIFEST, CheckpointInfo
 from xpm_stream.registry.promotion_log import PromotionEntry, PromotionLog
 from xpm_stream.registry.store import MAX_RECORD_BYTES, open_store, without_credentials
@@ -17,11 +21,19 @@ CHAMPION: Final = "champion"
 
 
 @dataclass(frozen=True, slots=True)
+class Revision:
+    """One checkpoint, and the entry of the promotion log it was asked for by."""
+
+    checkpoint: str
+    entry: PromotionEntry | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class Source:
     """Where checkpoints come from: a registry, or one folder of a checkpoint."""
 
-    url: str  # of the registry; of a checkpoint alone: of the folder it lies in
-    alone: str | None = None  # name of the only checkpoint
+    url: str  # of the registry, or of the checkpoint
+    alone: str | None = None  # name of the checkpoint
 
     @property
     def shown(self) -> str:
@@ -30,16 +42,19 @@ class Source:
 
     @property
     def checkpoints(self) -> CheckpointStore:
-        """The checkpoints there."""
-        return CheckpointStore(self.url if self.alone is not None else f"{self.url}/checkpoints")
+        """The checkpoints of the registry."""
+        return CheckpointStore(f"{self.url}/checkpoints")
 
+    @property
+    def is_local(self) -> bool:
+        """Whether the files are on a disk of this machine."""
+        return isinstance(open_store(self.url), LocalStore)
 
-@dataclass(frozen=True, slots=True)
-class Revision:
-    """One checkpoint, and the entry of the promotion log it was asked for by."""
-
-    checkpoint: str
-    entry: PromotionEntry | None = None
+    def folder(self, revision: Revision) -> CheckpointFolder:
+        """Return where the files of a revision are, or should be."""
+        if self.alone is not None:
+            return CheckpointFolder.alone(self.url)
+        return self.checkpoints.folder(revision.checkpoint)
 
 
 def find_source(url: str | Path) -> Source:
@@ -51,8 +66,7 @@ def find_source(url: str | Path) -> Source:
     """
     text = str(url).rstrip("/")
     if _has(text, MANIFEST):
-        parent, _, name = (str(Path(text).absolute()) if Path(text).is_dir() else text).rpartition("/")
-        return Source(parent, alone=name)
+        return Source(text, alone=CheckpointFolder.alone(text).info().name)
     path = Path(text)
     if (path / "config.yaml").is_file():  # the folder may have been moved: what it holds counts, not where it was
         return Source(load_config(path / "config.yaml").registry.url or str(path / "registry"))
@@ -77,7 +91,7 @@ def find_revision(source: Source, revision: str | int = CHAMPION) -> Revision:
     text = str(revision)
     if source.alone is not None:
         if text not in (CHAMPION, source.alone):
-            raise RegistryError(f"{source.shown}/{source.alone} is one checkpoint, which has no revision {text!r}")
+            raise RegistryError(f"{source.shown} is one checkpoint ({source.alone}), which has no revision {text!r}")
         return Revision(source.alone)
     log = PromotionLog(source.url)
     if text == CHAMPION:
@@ -102,15 +116,29 @@ def info_of(source: Source, revision: Revision) -> CheckpointInfo:
     Raises:
         CheckpointError: its files are removed, or were never there, or are damaged.
     """
+    folder = source.folder(revision)
     try:
-        return source.checkpoints.info(revision.checkpoint)
-    except CheckpointError as error:
-        if revision.entry is None or not str(error).startswith("there is no checkpoint"):
-            raise
+        return folder.parse(folder.manifest_if_there())
+    except (FileNotFoundError, NotADirectoryError) as error:
+        if revision.entry is None:
+            return folder.info()  # says what there is
         raise CheckpointError(
             f"checkpoint {revision.checkpoint!r} of entry {revision.entry.number} is not in {source.shown} any more: "
             "it was removed (registry.keep_*); the champion is always there"
         ) from error
+
+
+@contextlib.contextmanager
+def reading(url: str | Path) -> Iterator[None]:
+    """Turn the system's errors while a registry is read into one that names it.
+
+    Raises:
+        RegistryError: it cannot be read.
+    """
+    try:
+        yield
+    except OSError as error:
+        raise RegistryError(f"cannot read {without_credentials(str(url))}: {error}") from error
 
 
 def _has(root: str, path: str) -> bool:
