@@ -142,7 +142,8 @@ def _judge_coco(
 
     def mean(names: Sequence[str]) -> AveragePrecision:
         # As COCOeval.summarize: -1 marks a class without ground truth, which the mean leaves out.
-        chosen = precision[:, :, [column[name] for name in names]]
+        # In its order of classes too: a mean's last digit is its order of summing.
+        chosen = precision[:, :, sorted(column[name] for name in names)]
         strict, all_thresholds = chosen[:1][chosen[:1] > -1], chosen[chosen > -1]
         return AveragePrecision(
             ap50=float(np.mean(strict)) if strict.size else None,
