@@ -2,24 +2,29 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 from object_servers import s3_environment
+from redis_servers import until
 
 from xpm_stream.errors import CheckpointError, RegistryError
 from xpm_stream.registry.checkpoints import CheckpointStore
 from xpm_stream.registry.holds import Holds
 from xpm_stream.registry.promotion_log import PromotionLog
+from xpm_stream.registry.pulling import pull_checkpoint
 from xpm_stream.registry.store import open_store
 
 FILES = {"model.safetensors": bytes(range(256)) * 4000, "config.json": b"{}", "empty.txt": b""}
 
 RACER = """
 import sys
+from pathlib import Path
 from xpm_stream.errors import PromotionConflict
 from xpm_stream.registry import PromotionLog
 url, name, rounds = sys.argv[1], sys.argv[2], int(sys.argv[3])
@@ -37,6 +42,7 @@ while (after := len(log.entries())) < rounds:
 
 UPLOADER = """
 import sys
+from pathlib import Path
 from xpm_stream.registry import CheckpointStore
 CheckpointStore(sys.argv[1]).write("new", {"model.safetensors": b"weights" * 1000, "config.json": b"{}"}, order=(2,))
 """
@@ -140,3 +146,99 @@ def test_leases_pins_and_deletions_work_as_on_a_disk(s3: str) -> None:
     holds.unpin("a")
     store.delete("a")
     assert (holds.pins(), store.list()) == ({}, [])
+
+
+def test_a_pull_from_s3_is_whole_and_read_once(s3: str, tmp_path: Path) -> None:
+    import s3fs
+
+    store = CheckpointStore(f"{s3}/checkpoints")
+    store.write("a", FILES | {"large.bin": bytes(range(256)) * 40_000})  # more than one range
+    PromotionLog(s3).append("promote", checkpoint="a", by="test")
+    folder = pull_checkpoint(s3, cache=tmp_path)
+    assert {path.name for path in folder.iterdir()} == {*FILES, "large.bin", "manifest.json"}
+    assert (folder / "large.bin").read_bytes() == bytes(range(256)) * 40_000
+    assert Holds(s3).leased() == {}
+    s3fs.S3FileSystem().rm_file(f"{s3}/checkpoints/a/large.bin")
+    assert pull_checkpoint(s3, cache=tmp_path) == folder, "read more than the manifest"
+    with pytest.raises(CheckpointError, match=r"large.bin of checkpoint 'a' .* is missing"):
+        pull_checkpoint(s3, cache=tmp_path / "other")
+
+
+def test_half_an_upload_cannot_be_pulled(s3: str, tmp_path: Path) -> None:
+    PromotionLog(s3).propose("new", epoch=1, step=1)
+    crash = os.environ | {"XPM_STREAM_CRASH_AT": "checkpoint.before_publish"}
+    subprocess.run([sys.executable, "-c", UPLOADER, f"{s3}/checkpoints"], env=crash, check=False, timeout=60)
+    with pytest.raises(CheckpointError, match="there is no checkpoint 'new'"):
+        pull_checkpoint(s3, "new", cache=tmp_path)
+    assert not list(tmp_path.glob("*@*"))
+
+
+# Pulls the oldest checkpoints, which are being removed all the time, each into a cache of its own.
+PULLER = """
+import sys, tempfile
+from pathlib import Path
+from xpm_stream.errors import CheckpointError
+from xpm_stream.registry import CheckpointStore
+from xpm_stream.registry.pulling import pull_checkpoint
+url, end = sys.argv[1], Path(sys.argv[2])
+while not end.exists():
+    for info in CheckpointStore(f"{url}/checkpoints").list()[:2]:
+        begun = []
+        with tempfile.TemporaryDirectory() as cache:
+            try:
+                folder = pull_checkpoint(url, info.name, cache=cache, on_progress=lambda _: begun.append(1))
+                assert (folder / "config.json").read_bytes() == info.name.encode()
+            except CheckpointError as error:
+                assert not begun, f"a pull that had begun failed: {error}"
+                print("refused", flush=True)
+            else:
+                print("pulled", flush=True)
+"""
+
+COLLECTOR = """
+import sys
+from pathlib import Path
+from pathlib import Path
+from xpm_stream.registry import CheckpointStore, PromotionLog
+from xpm_stream.registry.collector import Collector
+from xpm_stream.registry.holds import Holds
+from xpm_stream.registry.retention import RetentionPolicy
+url, end = sys.argv[1], Path(sys.argv[2])
+collector = Collector(
+    checkpoints=CheckpointStore(f"{url}/checkpoints"), promotions=PromotionLog(url), holds=Holds(url),
+    policy=RetentionPolicy(keep_promotions=2, keep_candidates=0, keep_unnamed_s=3600), remove_after_s=0.2,
+)
+while not end.exists():
+    for name in collector.collect().removed:
+        print("removed", flush=True)
+"""
+
+
+def test_a_pull_that_has_begun_never_fails_while_checkpoints_are_removed(s3: str, tmp_path: Path) -> None:
+    log, store = PromotionLog(s3), CheckpointStore(f"{s3}/checkpoints")
+    end, number = tmp_path / "end", 0
+    outputs = [tmp_path / f"{index}.txt" for index in range(3)]
+
+    def said() -> list[str]:
+        return [line for output in outputs for line in output.read_text().splitlines()]
+
+    def enough() -> bool:
+        nonlocal number
+        number += 1
+        name = f"c{number:05d}"
+        store.write(name, {"config.json": name.encode(), "model.safetensors": b"w" * 1000}, order=(number,))
+        log.append("promote", checkpoint=name, epoch=1, step=number, by="test")
+        assert all(process.poll() is None for process in processes), "\n".join(said()[-30:])
+        return said().count("pulled") >= 12 and said().count("removed") >= 8
+
+    with contextlib.ExitStack() as started:
+        processes = []
+        for program, output in zip((PULLER, PULLER, COLLECTOR), outputs, strict=True):
+            sink = started.enter_context(output.open("wb"))
+            command = [sys.executable, "-c", program, s3, str(end)]
+            processes.append(started.enter_context(subprocess.Popen(command, stdout=sink, stderr=subprocess.STDOUT)))
+            started.callback(processes[-1].kill)
+        until(enough, what="pulls beside removals", within_s=200)
+        end.touch()
+        assert [process.wait(60) for process in processes] == [0] * 3, said()[-30:]
+    assert Holds(s3).leased() == {}

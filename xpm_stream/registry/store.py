@@ -215,8 +215,8 @@ def append_chunks(
             if here > size:
                 raise FileTooLarge(path, url=url, max_bytes=size)
             stream.write(chunk)
+            stream.flush()  # what is told to be here survives a kill
             on_bytes(here)
-        stream.flush()
         os.fsync(stream.fileno())
 
 
