@@ -19,6 +19,10 @@ class Lengths:
     def __init__(self) -> None:
         self.asked: list[str] = []
 
+    @property
+    def dimension(self) -> int:
+        return 3
+
     def embed(self, words: Sequence[str]) -> Tensor:
         self.asked += words
         return torch.tensor([[float(len(word))] * 3 for word in words])

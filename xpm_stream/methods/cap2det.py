@@ -27,6 +27,7 @@ from xpm_stream.methods.instance_labels import FoundInstances, pack_instances
 from xpm_stream.methods.known_classes import KnownClasses
 from xpm_stream.methods.region_batch import PseudoTruth
 from xpm_stream.methods.teacher_student import TeacherStudent
+from xpm_stream.networks.class_embeddings import WordEmbedder
 from xpm_stream.records import Annotation
 from xpm_stream.text.caption_nouns import CaptionNouns
 
@@ -34,8 +35,8 @@ from xpm_stream.text.caption_nouns import CaptionNouns
 class Cap2Det(TeacherStudent):
     """Captions say which known classes an image shows; the student finds out where."""
 
-    def __init__(self, config: RunConfig, *, base_classes: Sequence[str]) -> None:
-        super().__init__(config, base_classes=base_classes)
+    def __init__(self, config: RunConfig, *, base_classes: Sequence[str], embedder: WordEmbedder | None = None) -> None:
+        super().__init__(config, base_classes=base_classes, embedder=embedder)
         self._cap2det = config.cap2det
         self._classes = KnownClasses(
             config.cap2det.classes,

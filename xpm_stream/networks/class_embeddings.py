@@ -14,6 +14,11 @@ from xpm_stream.vocabulary import Vocabulary
 class WordEmbedder(Protocol):
     """Turns words into vectors; `networks.text_encoder.TextEmbedder` does."""
 
+    @property
+    def dimension(self) -> int:
+        """D, the width of the text space."""
+        ...
+
     def embed(self, words: Sequence[str]) -> Tensor:
         """Return float32 [N, D] for N words, in order."""
         ...
@@ -31,12 +36,6 @@ class _GrowingTable:
 
     def __len__(self) -> int:
         return self._filled
-
-    @property
-    def width(self) -> int:
-        """D."""
-        assert self._rows is not None, "nothing was ever added"
-        return int(self._rows.shape[1])
 
     @torch.inference_mode(mode=False)
     def append(self, new: Tensor) -> None:
@@ -81,9 +80,7 @@ class ClassEmbeddings:
     @property
     def dimension(self) -> int:
         """D, the width of the text space."""
-        if not len(self._table):
-            self._admit(["object"])
-        return self._table.width
+        return self._embedder.dimension
 
     def _admit(self, words: Sequence[str]) -> None:
         missing = [word for word in dict.fromkeys(words) if word not in self._rows]

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import time
 
-from xpm_stream import __version__
 from xpm_stream.config import RunConfig
 from xpm_stream.label_queue import TrainedLedger
 from xpm_stream.registry.model_card import MODEL_CARD, Lineage, ModelCard, Parent, render_model_card
 from xpm_stream.registry.promotion_log import PromotionLog
 from xpm_stream.stages.training_state import TrainingState
+from xpm_stream.version import __version__
 
 
 def teacher_card(name: str, *, config: RunConfig, base_classes: int, step: int) -> dict[str, bytes]:

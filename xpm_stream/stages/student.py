@@ -17,7 +17,7 @@ from xpm_stream.registry.promotion_log import PromotionLog
 from xpm_stream.stages.base_feed import BaseFeed
 from xpm_stream.stages.devices import autocast, choose_device
 from xpm_stream.stages.model_cards import student_card
-from xpm_stream.stages.network_files import checkpoint_base_classes, load_network, network_files
+from xpm_stream.stages.network_files import checkpoint_base_classes, embedding_files, load_network, network_files
 from xpm_stream.stages.optimisation import Optimisation
 from xpm_stream.stages.ranks import Ranks
 from xpm_stream.stages.training_state import TRAINING, TrainingState, decode_training_state
@@ -90,7 +90,8 @@ class Student:
             ledger=ledger,
             promotions=promotions,
         )
-        return self._files(self._optimisation.ema_weights() if use_ema else None) | card
+        weights = self._optimisation.ema_weights() if use_ema else None
+        return self._files(weights) | embedding_files(self.method, config=self._config) | card
 
     def _files(self, weights: Mapping[str, torch.Tensor] | None) -> dict[str, bytes]:
         return network_files(self.method, config=self._config, base_classes=self._base_classes, weights=weights)
