@@ -21,7 +21,8 @@ from xpm_stream.networks.text_encoder import TextEmbedder
 
 WEIGHTS, CONFIG, STATE, CLASSES = "model.safetensors", "config.json", "vocabulary.json", "classes.json"
 EMBEDDINGS = "class_embeddings.safetensors"
-NETWORK_FILES = frozenset({WEIGHTS, CONFIG, STATE, CLASSES, EMBEDDINGS})
+LOADED_FILES = frozenset({WEIGHTS, CONFIG, STATE})  # what `load_network` needs
+NETWORK_FILES = LOADED_FILES | {CLASSES, EMBEDDINGS}  # what brings back a method
 
 
 def network_files(
