@@ -6,15 +6,16 @@ import numpy as np
 import pytest
 from scenes import IDS, annotation, document, result
 
+from xpm_stream.data.open_images_files import DESCRIPTION
 from xpm_stream.errors import BaseSetError
 from xpm_stream.evaluation.instance_ap import score_instances
-from xpm_stream.evaluation.truth import OPEN_IMAGES, GroundTruth
+from xpm_stream.evaluation.truth import GroundTruth
 
 DOG, SECOND, AWAY = (0, 0, 10, 10), (0, 20, 10, 30), (30, 20, 40, 30)
 
 
 def open_images(annotations, *, absent=None, present=None, images=(1, 2, 3)):
-    made = document(annotations, images=images) | {"info": {"description": OPEN_IMAGES}}
+    made = document(annotations, images=images) | {"info": {"description": DESCRIPTION}}
     for image in made["images"]:
         image["neg_category_ids"] = [IDS[name] for name in (absent or {}).get(image["id"], ())]
         image["pos_category_ids"] = [IDS[name] for name in (present or {}).get(image["id"], ())]

@@ -9,7 +9,7 @@ import typer
 from rich.console import Console
 from rich.text import Text
 
-from xpm_stream.cli import checkpoints, corpora, dead, evaluation, lexicon, reports, roles, runs, shards
+from xpm_stream.cli import checkpoints, corpora, datasets, dead, evaluation, lexicon, reports, roles, runs, shards
 from xpm_stream.errors import XpmStreamError
 
 app = typer.Typer(
@@ -25,6 +25,7 @@ evaluation.register(app)
 reports.register(app)
 roles.register(app)
 corpora.register(app)
+datasets.register(app)
 shards.register(app)
 dead.register(app)
 checkpoints.register(app)

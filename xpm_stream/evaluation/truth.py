@@ -17,12 +17,12 @@ import numpy as np
 import numpy.typing as npt
 
 from xpm_stream.data.class_names import plain_class_names
+from xpm_stream.data.open_images_files import DESCRIPTION as OPEN_IMAGES
 from xpm_stream.data.storage import MAX_ANNOTATIONS_BYTES, read_bytes
 from xpm_stream.errors import BaseSetError
 
 Protocol = Literal["coco", "lvis", "open_images"]
 PROTOCOLS: Final[tuple[Protocol, ...]] = ("coco", "lvis", "open_images")
-OPEN_IMAGES: Final = "Open Images"  # `info.description` of files that `xpm-stream datasets open-images` writes
 _ANNOTATION_FIELDS: Final = ("id", "image_id", "category_id", "bbox", "area", "segmentation")
 
 
