@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from small_models import WriteModel  # type: ignore[import-not-found]
 
 import xpm_stream
 from xpm_stream.errors import ConfigError, DataError, RegistryError, TextError
@@ -252,6 +253,19 @@ def test_a_model_is_found_by_run_registry_or_checkpoint(registry: Path, photo: P
         model = xpm_stream.load(url, revision, device="cpu", cache=tmp_path)
         assert model.name == "student-e1-s8"
         assert_same(model.predict(photo, WORDS), expected)
+
+
+@pytest.mark.parametrize("method", ["soft_teacher", "unbiased_teacher", "cap2det", "omp"])
+def test_a_model_of_any_method_predicts_far_from_the_files_it_was_trained_with(
+    write_model: WriteModel, photo: Path, tmp_path: Path, method: str
+) -> None:
+    split = tmp_path / "split.json"
+    split.write_text('{"base": ["dog", "car", "cup"], "target": ["kite"]}')
+    write_model(tmp_path / "there", method=method, data={"split": {"file": str(split)}})
+    split.unlink()
+    found = xpm_stream.load(tmp_path / "there", device="cpu", cache=tmp_path / "cache").predict(photo, WORDS)
+    assert len(found) > 0
+    assert (found.reliability is not None) == (method == "soft_teacher")
 
 
 def test_what_cannot_be_loaded_is_said(registry: Path, tmp_path: Path) -> None:

@@ -8,6 +8,7 @@ label, as the paper's were computed beforehand.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import cached_property
 
 import torch
 from torch import Tensor
@@ -44,10 +45,6 @@ class Cap2Det(TeacherStudent):
             split_file=config.data.split.file,
             vocabulary=lambda: self.vocabulary,
         )
-        # Captions speak of classes in canonical spelling; the words of V_C are in it already.
-        nouns = CaptionNouns.load()
-        names = [] if config.cap2det.classes == "vocabulary" else self._classes.names
-        self._spoken = {nouns.canonical(name) or name: index for index, name in enumerate(names)}
 
     @torch.inference_mode()
     def label(self, images: Sequence[CaptionImage]) -> list[Annotation]:
@@ -114,6 +111,13 @@ class Cap2Det(TeacherStudent):
 
     def teacher_changed(self) -> None:
         """Keep no statistics of a teacher."""
+
+    @cached_property
+    def _spoken(self) -> dict[str, int]:
+        """Captions speak of classes in canonical spelling; the words of V_C are in it already."""
+        nouns = CaptionNouns.load()
+        names = [] if self._cap2det.classes == "vocabulary" else self._classes.names
+        return {nouns.canonical(name) or name: index for index, name in enumerate(names)}
 
     def _image_labels(self, words: Sequence[str], rows: Tensor) -> list[int]:
         """Return the indices of the classes that captions with these nouns name, in order of first mention."""
