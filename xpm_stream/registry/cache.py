@@ -6,6 +6,7 @@ import contextlib
 import fcntl
 import os
 import shutil
+import tempfile
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -104,6 +105,37 @@ class CheckpointCache:
                 f"cannot bring checkpoint {source.name!r} of {source.url} into the cache {self._root}: "
                 f"{say_os_error(error, elsewhere=hint)}. What has come is kept: try again to go on"
             ) from error
+
+
+def copy_checkpoint(folder: Path, to: Path) -> Path:
+    """Copy a local checkpoint folder to the new folder `to`, which appears whole or not at all; return its path.
+
+    A folder that holds the same checkpoint already stays as it is.
+
+    Raises:
+        CheckpointError: something else is there, or it cannot be written.
+    """
+    info = CheckpointFolder.alone(folder).info()
+    target = to.absolute()
+    if _is_whole(target, info) and (target / MANIFEST).read_bytes() == (folder / MANIFEST).read_bytes():
+        return target
+    if target.exists():
+        raise CheckpointError(f"{target} is there and is not checkpoint {info.name!r}: choose a new folder")
+    try:
+        make_folder(target.parent)
+        with tempfile.TemporaryDirectory(dir=target.parent, prefix=f".{target.name}.") as scratch:
+            for file in (*info.files, MANIFEST):
+                shutil.copyfile(folder / file, Path(scratch) / file)
+            Path(scratch).chmod(0o755)  # as folders are, not as temporary ones
+            altered = first_altered(Path(scratch), info)
+            if altered is not None:
+                raise CheckpointFolder.alone(folder).altered(altered)
+            Path(scratch).rename(target)
+            Path(scratch).mkdir()  # what the block removes at its end
+    except OSError as error:
+        why = say_os_error(error, elsewhere="choose another folder")
+        raise CheckpointError(f"cannot copy checkpoint {info.name!r} to {target}: {why}") from error
+    return target
 
 
 def _bring_files(source: CheckpointFolder, info: CheckpointInfo, folder: Path, report: OnProgress) -> None:

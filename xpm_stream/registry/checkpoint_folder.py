@@ -6,11 +6,12 @@ from collections.abc import Callable, Collection
 from pathlib import Path
 from typing import Final
 
-from xpm_stream.errors import CheckpointError, RegistryError
+from xpm_stream.errors import CheckpointError
 from xpm_stream.registry.manifest import MANIFEST, CheckpointInfo, parse_manifest
 from xpm_stream.registry.store import (
     MAX_RECORD_BYTES,
     FileTooLarge,
+    NotListed,
     Store,
     digest_of,
     digest_of_file,
@@ -148,5 +149,5 @@ class CheckpointFolder:
     def _others(self) -> str:
         try:
             return ", ".join(self._store.names("")[-_LAST_NAMES:]) or "none"
-        except RegistryError:  # a web server that does not list them
+        except NotListed:
             return "not listed"

@@ -82,6 +82,14 @@ def find_source(url: str | Path) -> Source:
     )
 
 
+def split_revision(text: str) -> tuple[str, str]:
+    """Split `URL@REVISION`, where either may be missing: an empty URL, or the champion."""
+    url, at, revision = text.rpartition("@")
+    if not at or "/" in revision or Path(text).exists():  # s3://key@bucket/run, or a copy in a cache: NAME@DIGEST
+        return text, CHAMPION
+    return url, revision or CHAMPION
+
+
 def find_revision(source: Source, revision: str | int = CHAMPION) -> Revision:
     """Return which checkpoint `revision` means: `champion`, the number of an entry of the log, or a name.
 

@@ -46,6 +46,10 @@ class FileDigest(msgspec.Struct, frozen=True):
     sha256: str  # lower-case hex
 
 
+class NotListed(RegistryError):
+    """A web server that does not list its folders."""
+
+
 class Draft(Protocol):
     """A folder being written; nobody sees it before `publish`."""
 
@@ -111,7 +115,7 @@ class Store(Protocol):
         """Sorted names of what lies directly in `folder`, dot files left out; none if there is no such folder.
 
         Raises:
-            RegistryError: the backend cannot list folders, as some web servers.
+            NotListed: the backend cannot list folders, as some web servers.
         """
         ...
 
@@ -206,8 +210,6 @@ def append_chunks(
         FileTooLarge: there are more than `size` bytes.
     """
     with target.open("ab") as stream:
-        if stream.tell() > size:  # not the beginning of this file
-            stream.truncate(0)
         here = stream.tell()
         on_bytes(here)
         for chunk in chunks_from(here):

@@ -16,6 +16,7 @@ from xpm_stream.registry.store import (
     MAX_READ_BYTES,
     Draft,
     FileTooLarge,
+    NotListed,
     append_chunks,
     foreign_errors_as_os,
 )
@@ -62,7 +63,7 @@ class WebStore:
             with foreign_errors_as_os(self._url):
                 paths = self._fs.ls(self._full(folder) + "/", detail=False)
         except OSError as error:
-            raise RegistryError(f"{self._url} is a web server that does not list its folders") from error
+            raise NotListed(f"{self._url} is a web server that does not list its folders") from error
         names = {path.rstrip("/").rsplit("/", 1)[-1] for path in paths}
         return sorted(name for name in names if name and not name.startswith("."))
 
