@@ -9,7 +9,19 @@ import typer
 from rich.console import Console
 from rich.text import Text
 
-from xpm_stream.cli import checkpoints, corpora, datasets, dead, evaluation, lexicon, reports, roles, runs, shards
+from xpm_stream.cli import (
+    checkpoints,
+    corpora,
+    datasets,
+    dead,
+    evaluation,
+    lexicon,
+    predicting,
+    reports,
+    roles,
+    runs,
+    shards,
+)
 from xpm_stream.errors import XpmStreamError
 
 app = typer.Typer(
@@ -22,6 +34,7 @@ app = typer.Typer(
 )
 runs.register(app)
 evaluation.register(app)
+predicting.register(app)
 reports.register(app)
 roles.register(app)
 corpora.register(app)

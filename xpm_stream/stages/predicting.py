@@ -15,6 +15,7 @@ from xpm_stream.errors import CheckpointError, ConfigError, DataError, TextError
 from xpm_stream.methods.base import RatedDetector
 from xpm_stream.methods.found_objects import FoundObjects
 from xpm_stream.networks.text_encoder import Wordpieces
+from xpm_stream.registry.checkpoint_folder import CheckpointFolder
 from xpm_stream.registry.pulling import PullProgress, pull_checkpoint
 from xpm_stream.stages.devices import autocast, choose_device
 from xpm_stream.stages.given_images import GivenImage, Pixels, name_of, pixels_of
@@ -127,8 +128,12 @@ class Predictor:
         score_threshold: float | None = None,
         max_detections: int | None = None,
         batch_images: int | None = None,
+        on_error: Callable[[GivenImage, DataError], None] | None = None,
     ) -> Iterator[Prediction]:
-        """Yield what `predict` returns, image after image; no more than a batch is held in memory."""
+        """Yield what `predict` returns, image after image; no more than a batch is held in memory.
+
+        With `on_error`, an image that cannot be read is told to it, and left out.
+        """
         asked = _distinct(words)
         self._require_meaning(asked)
         settings = self.config.evaluation
@@ -142,20 +147,43 @@ class Predictor:
             )
         waiting = iter(images)
         while batch := list(islice(waiting, size)):
-            yield from self._predict_batch(batch, asked, score_threshold=threshold, max_detections=limit)
+            readable = self._read(batch, on_error=on_error)
+            yield from self._predict_batch(readable, asked, score_threshold=threshold, max_detections=limit)
+
+    def _read(
+        self, images: Sequence[GivenImage], *, on_error: Callable[[GivenImage, DataError], None] | None
+    ) -> list[tuple[GivenImage, Pixels]]:
+        readable = []
+        for image in images:
+            try:
+                readable.append((image, self._pixels_of(image)))
+            except DataError as error:
+                if on_error is None:
+                    raise
+                on_error(image, error)
+        return readable
+
+    def _pixels_of(self, image: GivenImage) -> Pixels:
+        return pixels_of(image, max_pixels=self.config.data.max_image_pixels)
 
     def _predict_batch(
-        self, images: Sequence[GivenImage], words: Sequence[str], *, score_threshold: float, max_detections: int
+        self,
+        images: Sequence[tuple[GivenImage, Pixels]],
+        words: Sequence[str],
+        *,
+        score_threshold: float,
+        max_detections: int,
     ) -> list[Prediction]:
-        read = partial(pixels_of, max_pixels=self.config.data.max_image_pixels)
-        pixels = [read(image) for image in images]
+        pixels = [own for _, own in images]
         with autocast(self.device, precision=self.config.evaluation.precision):
             found = self._method.detect_rated(
                 pixels, words, score_threshold=score_threshold, max_detections=max_detections
             )
         return [
-            self._prediction(objects, words=words, pixels=own, name=name_of(image), read_pixels=partial(read, image))
-            for objects, own, image in zip(found, pixels, images, strict=True)
+            self._prediction(
+                objects, words=words, pixels=own, name=name_of(image), read_pixels=partial(self._pixels_of, image)
+            )
+            for objects, (image, own) in zip(found, images, strict=True)
         ]
 
     def _prediction(
@@ -209,7 +237,7 @@ def load_predictor(
     """Pull a checkpoint into the cache and load it: what `xpm_stream.load` does, with its errors."""
     chosen = choose_device("auto" if device is None else str(device))
     folder = pull_checkpoint(url, revision, cache, on_progress)
-    name = folder.name.partition("@")[0]
+    name = CheckpointFolder.alone(folder).info().name
     files = _read_files(folder, name=name)
     config = checkpoint_config(files, name=name)
     require_trusted_method(config.method, None, name)
