@@ -36,6 +36,7 @@ server.serve_forever()
 """
 
 # `ranges`: answers ranged reads; `listing`: lists folders. Each request is a line: method, path, range, bytes sent.
+# Beside a file, FILE.broken makes the server fail, and FILE.cut makes it break off once, half-way.
 _WEB = """
 import http.server, os, sys
 
@@ -52,6 +53,17 @@ class Handler(http.server.SimpleHTTPRequestHandler):
         sent = 0
         if os.path.exists(path + ".broken"):
             self.send_error(500)
+        elif os.path.exists(path + ".cut"):
+            os.unlink(path + ".cut")
+            ranged = wanted and "ranges" in sys.argv
+            self.send_response(206 if ranged else 200)
+            if ranged:
+                self.send_header("Content-Range", f"{wanted.replace('=', ' ')}/{os.path.getsize(path)}")
+            self.send_header("Content-Length", str(os.path.getsize(path)))
+            self.end_headers()
+            with open(path, "rb") as file:
+                self.wfile.write(file.read(os.path.getsize(path) // 2))
+            self.close_connection = True
         elif wanted and "ranges" in sys.argv and os.path.isfile(path):
             size = os.path.getsize(path)
             first, last = wanted.removeprefix("bytes=").split("-")

@@ -211,6 +211,8 @@ def test_diff_as_json_and_of_the_same(ask: Ask, registry: Path) -> None:
     assert found["words_removed"] == ["kitten", "[red] fox"]
     head = next(module for module in found["modules"] if module["module"] == "head")
     assert (head["norm"], head["change"]) == (pytest.approx(np.hypot(3, 12)), pytest.approx(8.0))
+    copied = ask("checkpoints", "pull", registry, "--revision", "second").out.strip()  # named NAME@DIGEST
+    assert ask("checkpoints", "diff", f"{registry}@1", copied).out.splitlines()[0] == "A first   B second"
     same = ask("checkpoints", "diff", registry, "@third").out
     assert same.count("the same") == 3
 

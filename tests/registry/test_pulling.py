@@ -202,6 +202,18 @@ def test_a_beginning_that_was_damaged_is_brought_again(big: Path, tmp_path: Path
     assert {path.name: path.read_bytes() for path in folder.iterdir() if path.name in FILES} == FILES
 
 
+@pytest.mark.parametrize("ranges", [True, False])
+def test_a_connection_that_breaks_off_is_made_again(big: Path, tmp_path: Path, ranges: bool) -> None:
+    said: list[PullProgress] = []
+    with on_the_web(big, ranges=ranges) as web:
+        cut = big / "checkpoints" / "champ" / "model.safetensors.cut"
+        cut.touch()
+        folder = pull_checkpoint(web.url, cache=tmp_path / "cache", on_progress=said.append)
+        assert not cut.exists(), "nothing broke off: proves nothing"
+    assert {path.name: path.read_bytes() for path in folder.iterdir() if path.name in FILES} == FILES
+    assert [one.done for one in said] == sorted(one.done for one in said), "went back to the start"
+
+
 def test_a_web_server_that_fails_is_no_older_champion_and_no_missing_file(run: Path, tmp_path: Path) -> None:
     with on_the_web(run, ranges=True) as web:
         broken = run / "registry" / "promotions" / "00000002.json.broken"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import fcntl
 import os
 import shutil
@@ -10,6 +11,9 @@ import tempfile
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Final
+
+from tenacity import Retrying, retry_if_exception, stop_after_attempt, wait_exponential
 
 from xpm_stream.errors import CheckpointError
 from xpm_stream.registry.checkpoint_folder import CheckpointFolder
@@ -17,6 +21,9 @@ from xpm_stream.registry.checkpoints import say_os_error
 from xpm_stream.registry.local_store import make_folder, sync_folder
 from xpm_stream.registry.manifest import MANIFEST, CheckpointInfo
 from xpm_stream.registry.store import FileDigest, digest_of_file
+
+# None: what a client of a store says of the other side.
+_BROKEN_CONNECTION: Final = frozenset({None, errno.ECONNRESET, errno.ECONNREFUSED, errno.EPIPE, errno.ETIMEDOUT})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -148,9 +155,23 @@ def _bring_files(source: CheckpointFolder, info: CheckpointInfo, folder: Path, r
 
         tell(0)
         if not _is_file(folder / file, expected):
-            source.fetch(info, file, folder / file, on_bytes=tell)
+            for attempt in _attempts():
+                with attempt:
+                    source.fetch(info, file, folder / file, on_bytes=tell)
         done += expected.size
         tell(expected.size)
+
+
+def _attempts() -> Retrying:
+    """A connection that broke is made again, and the file gone on with; what needs a person is not tried again."""
+    return Retrying(
+        retry=retry_if_exception(_may_pass), stop=stop_after_attempt(4), wait=wait_exponential(0.25), reraise=True
+    )
+
+
+def _may_pass(error: BaseException) -> bool:
+    refused = isinstance(error, FileNotFoundError | PermissionError)
+    return isinstance(error, OSError) and not refused and error.errno in _BROKEN_CONNECTION
 
 
 def first_altered(folder: Path, info: CheckpointInfo) -> str | None:
