@@ -47,7 +47,9 @@ class _GrowingTable:
                 grown = grown.to(self._rows.device)
                 grown[: self._filled] = self._rows[: self._filled]
             self._rows = grown
-        self._rows[self._filled : wanted] = new.to(self._rows.device)
+        # Behind autograd's back: what was given out ends before these rows, but shares their storage, and a loss that
+        # keeps it for its gradient (dot-product logits do) would else be told that it was changed.
+        self._rows.data[self._filled : wanted] = new.to(self._rows.device)
         self._filled = wanted
 
     @torch.inference_mode(mode=False)
