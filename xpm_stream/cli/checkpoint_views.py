@@ -165,11 +165,12 @@ def _scores_table(scores: dict[str, tuple[float | None, float | None]]) -> Table
 def _weights_table(modules: Sequence[ModuleChange]) -> RenderableType:
     if not any(one.change > 0 for one in modules):
         return Text("the same" if modules else "no tensor in common", "" if modules else "yellow")
-    table = _table("module")
+    table = _table()
+    table.add_column("module", no_wrap=True)
     for name in ("tensors", "parameters", "norm of A", "norm of B - A", "relative"):
         table.add_column(name, justify="right", no_wrap=True)
     table.add_column("", no_wrap=True)
-    table.add_column("moved most", overflow="ellipsis", no_wrap=True, style="dim")
+    table.add_column("moved most", overflow="fold", style="dim")
     top = max(one.relative or 0.0 for one in modules)
     for one in modules:
         relative = one.relative
