@@ -1,4 +1,4 @@
-"""`xpm-stream datasets`: LVIS and Open Images made ready: annotations of another form, and splits by frequency."""
+"""`xpm-stream datasets`: public data sets made ready: annotations of another form, splits by frequency, shards."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
-datasets = typer.Typer(help="LVIS and Open Images: annotations, and splits by frequency.", no_args_is_help=True)
+datasets = typer.Typer(help="COCO, LVIS, Open Images: annotations, splits, shards.", no_args_is_help=True)
 
 MaskTable = Annotated[str, typer.Option("--masks", help="table of masks, e.g. train-...-object-segmentation.csv")]
 ClassNames = Annotated[str, typer.Option("--class-names", help="rows LABEL,NAME; other classes are left out")]
@@ -87,3 +87,20 @@ def lvis_split(
     split = frequency_splits.lvis_split(annotations)
     frequency_splits.write_split(split, output)
     typer.echo(f"{output}: {len(split.base)} base and {len(split.target)} target classes")
+
+
+@datasets.command("coco-captions")
+def coco_captions(
+    output: Annotated[Path, typer.Argument(help="folder to write shards into", show_default=False)],
+    captions: Annotated[str, typer.Option(help="COCO captions JSON, e.g. captions_train2017.json")],
+    images: Annotated[str, typer.Option(help="folder of the images")],
+    samples_per_shard: Annotated[int, typer.Option(min=1)] = 1000,
+) -> None:
+    """Pack COCO captions and images as WebDataset shards, for `data.shards`."""
+    from xpm_stream.data.packing import pack_coco_captions
+
+    report = pack_coco_captions(captions, images, output, samples_per_shard=samples_per_shard)
+    typer.echo(
+        f"{output}: {len(report.shards)} shards, {report.samples:,} images with {report.captions:,} captions; "
+        f"left out: {report.images_without_captions} images without captions, {report.empty_captions} empty captions"
+    )
