@@ -13,7 +13,8 @@ from pathlib import Path
 BUCKET = "models"
 
 # S3 decides about a conditional write in one step. moto looks, then writes, and would let two threads both win: one
-# request at a time makes it one step. `forgetful` drops the condition, as servers do that speak an older S3.
+# request at a time makes it one step. `forgetful` drops the condition, as servers do that speak an older S3. The key
+# `reader` may not write.
 _S3 = """
 import sys
 from moto.moto_server.werkzeug_app import DomainDispatcherApplication, create_backend_app
@@ -28,6 +29,10 @@ s3 = DomainDispatcherApplication(create_backend_app)
 def application(environ, start_response):
     if "forgetful" in sys.argv:
         environ.pop("HTTP_IF_NONE_MATCH", None)
+    if "=reader/" in environ.get("HTTP_AUTHORIZATION", "") and environ["REQUEST_METHOD"] not in ("GET", "HEAD"):
+        environ["wsgi.input"].read(int(environ.get("CONTENT_LENGTH") or 0))
+        start_response("403 Forbidden", [("Content-Type", "application/xml")])
+        return [b"<Error><Code>AccessDenied</Code><Message>Access Denied</Message></Error>"]
     return s3(environ, start_response)
 
 server = make_server("127.0.0.1", 0, application, threaded=False, request_handler=Quiet)

@@ -214,6 +214,7 @@ while not end.exists():
 """
 
 
+@pytest.mark.slow
 def test_a_pull_that_has_begun_never_fails_while_checkpoints_are_removed(s3: str, tmp_path: Path) -> None:
     log, store = PromotionLog(s3), CheckpointStore(f"{s3}/checkpoints")
     end, number = tmp_path / "end", 0
@@ -242,3 +243,15 @@ def test_a_pull_that_has_begun_never_fails_while_checkpoints_are_removed(s3: str
         end.touch()
         assert [process.wait(60) for process in processes] == [0] * 3, said()[-30:]
     assert Holds(s3).leased() == {}
+
+
+def test_who_may_only_read_pulls_without_a_lease(s3: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    import s3fs
+
+    CheckpointStore(f"{s3}/checkpoints").write("a", FILES)
+    PromotionLog(s3).append("promote", checkpoint="a", by="test")
+    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "reader")
+    s3fs.S3FileSystem.clear_instance_cache()
+    with pytest.raises(PermissionError), Holds(s3).lease("a"):
+        pass
+    assert (pull_checkpoint(s3, cache=tmp_path) / "config.json").read_bytes() == FILES["config.json"]
