@@ -8,10 +8,13 @@ from pathlib import Path
 import torch
 
 from xpm_stream.config.loading import parse_config
+from xpm_stream.label_queue import TrainedLedger
 from xpm_stream.methods import find_method
 from xpm_stream.registry.checkpoints import CheckpointStore
 from xpm_stream.registry.promotion_log import PromotionLog
+from xpm_stream.stages.model_cards import student_card
 from xpm_stream.stages.network_files import embedding_files, network_files
+from xpm_stream.stages.training_state import TrainingState
 
 BASE_CLASSES = ["dog", "car", "cup"]
 CAPTION_WORDS = ["umbrella", "kite"]
@@ -33,6 +36,16 @@ def promote_small_model(
     files = network_files(method, config=config, base_classes=BASE_CLASSES)
     if carried:
         files |= embedding_files(method, config=config)
+    state = TrainingState(step=8, epoch=1, samples_trained=32)
+    files |= student_card(
+        name,
+        config=config,
+        base_classes=len(BASE_CLASSES),
+        state=state,
+        ledger=TrainedLedger(),
+        promotions=PromotionLog(root),
+        caption_words=len(CAPTION_WORDS),
+    )
     CheckpointStore(root / "checkpoints").write(name, files, order=(1, 8))
     PromotionLog(root).append("promote", by="test", checkpoint=name)
     return root
