@@ -68,6 +68,12 @@ def files(name: str, step: int) -> dict[str, bytes]:
         lineage=lineage,
         architecture={"backbone": "small"},
     )
+    metrics = {
+        "schema_version": 1,
+        "step": step,
+        "samples": {"trained": 12_345},
+        "constrained": {"target": {"mask_ap50": 10.0 * step}},
+    }
     words = ["dog", "cat", "kitten", "[red] fox"][: 1 + step]
     weights = {
         "backbone.conv.weight": np.full((4, 4), 1.0, np.float32),
@@ -79,7 +85,7 @@ def files(name: str, step: int) -> dict[str, bytes]:
         "config.json": json.dumps({"method": "xpm", "model": {"backbone": "small", "image_size": 64 * step}}).encode(),
         "vocabulary.json": json.dumps({"vocabulary": {"words": words}}).encode(),
         "classes.json": b'{"base": ["dog"]}',
-        "metrics.json": json.dumps({"constrained": {"target": {"mask_ap50": 10.0 * step}}}).encode(),
+        "metrics.json": json.dumps(metrics).encode(),
         "README.md": render_model_card(card).encode(),
     }
 
@@ -121,7 +127,7 @@ def test_list_of_a_run_without_teachers_says_so(ask: Ask, config: RunConfig) -> 
 
 
 @pytest.mark.parametrize("by", ["registry", "web"])
-def test_show_says_facts_lineage_gates_scores_and_files(ask: Ask, registry: Path, tmp_path: Path, by: str) -> None:
+def test_show_says_facts_lineage_gates_measures_and_files(ask: Ask, registry: Path, tmp_path: Path, by: str) -> None:
     with web_server(registry, log=tmp_path / "log") as url:
         where = {"registry": str(registry), "web": url}[by]
         champion, second = ask("checkpoints", "show", where).out, ask("checkpoints", "show", where, "2").out
@@ -148,7 +154,7 @@ def test_show_as_json_has_the_same(ask: Ask, registry: Path) -> None:
     assert said["listed"]["status"] == "refused"
     assert said["gates"] == [GATE]
     assert said["card"]["Lineage"]["facts"]["caption shards"] == "3"
-    assert said["scores"]["constrained.target.mask_ap50"] == 20.0
+    assert said["measures"]["constrained.target.mask_ap50"] == 20.0
     assert said["words"] == ["dog", "cat", "kitten"]
 
 
@@ -189,7 +195,7 @@ def test_pull_draws_a_bar_on_a_terminal(registry: Path) -> None:
     assert "━".encode() in drawn
 
 
-def test_diff_shows_settings_words_scores_and_how_far_each_module_moved(ask: Ask, registry: Path) -> None:
+def test_diff_shows_settings_words_measures_and_how_far_each_module_moved(ask: Ask, registry: Path) -> None:
     answer = ask("checkpoints", "diff", f"{registry}@1", "@champion")
     said = lines(answer.out)
     for wanted in (
@@ -197,11 +203,13 @@ def test_diff_shows_settings_words_scores_and_how_far_each_module_moved(ask: Ask
         ["model.image_size", "64", "192"],
         ["words", "of", "B", "only", "2:", "kitten,", "[red]", "fox"],
         ["constrained.target.mask_ap50", "10", "30", "+20"],
+        ["samples.trained", "12,345", "12,345", "0"],
         ["backbone", "1", "16", "4", "0", "0.0%", "conv.weight"],  # the counter beside it is no weight
         ["head", "1", "2", "5", "8", "160.0%", "█" * 10, "weight"],  # 3, 4 -> 3, 12
     ):
         assert wanted in said, answer.out
-    assert not any(line[:1] == ["model.backbone"] for line in said), "it is the same"
+    told = {line[0] for line in said if line}
+    assert not told & {"model.backbone", "step", "schema_version"}, "the same, or no measure"
 
 
 def test_diff_as_json_and_of_the_same(ask: Ask, registry: Path) -> None:

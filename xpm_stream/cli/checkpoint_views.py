@@ -73,9 +73,8 @@ def print_description(console: Console, described: Description) -> None:
         _section(console, "Lineage", Group(_lineage(info.name, lineage.lines), _facts(lineage.facts)))
     if described.gates:
         _section(console, "Gates", gates_table(described.gates))
-    if described.scores:
-        scores = {name: f"{value:,.4g}" for name, value in described.scores.items()}
-        _section(console, "Scores", _facts(scores))
+    if described.measures:
+        _section(console, "Measures", _facts({name: _number(value) for name, value in described.measures.items()}))
     files = _table("file")
     files.add_column("size", justify="right")
     files.add_column("sha256", style="dim")
@@ -95,8 +94,8 @@ def print_difference(console: Console, found: Difference) -> None:
     else:
         _section(console, "Configuration", Text("the same"))
     _section(console, "Vocabulary", _words_table(found))
-    if found.scores:
-        _section(console, "Scores", _scores_table(found.scores))
+    if found.measures:
+        _section(console, "Measures", _measures_table(found.measures))
     _section(console, "Weights", _weights_table(found.modules))
     for title, names in (
         ("tensors of A only", found.tensors_only_a),
@@ -153,12 +152,12 @@ def _words_table(found: Difference) -> RenderableType:
     return _facts(facts) if facts else Text("the same")
 
 
-def _scores_table(scores: dict[str, tuple[float | None, float | None]]) -> Table:
-    table = _two_columns("score", justify="right")
+def _measures_table(measures: dict[str, tuple[float | None, float | None]]) -> Table:
+    table = _two_columns("measure", justify="right")
     table.add_column("B - A", justify="right")
-    for name, (a, b) in scores.items():
-        moved = "" if a is None or b is None else f"{b - a:+,.4g}"
-        table.add_row(Text(name), _number(a), _number(b), moved)
+    for name, (a, b) in measures.items():
+        moved = "" if a is None or b is None else _number(b - a)
+        table.add_row(Text(name), _number(a), _number(b), moved if moved[:1] in ("", "-", "0") else f"+{moved}")
     return table
 
 
@@ -225,4 +224,6 @@ def _value(value: Any) -> str:
 
 
 def _number(value: float | None) -> str:
-    return "" if value is None else f"{value:,.4g}"
+    if value is None:
+        return ""
+    return f"{round(value):,}" if float(value).is_integer() else f"{value:,.4g}"

@@ -56,7 +56,7 @@ def show(
     revision: Annotated[str, typer.Argument(help=_REVISION_HELP)] = "champion",
     as_json: AsJson = False,
 ) -> None:
-    """Show one checkpoint: its model card's facts, lineage, what the gates measured, scores, and files."""
+    """Show one checkpoint: its model card's facts, lineage, what the gates said, measures, and files."""
     from xpm_stream.cli.checkpoint_views import print_description
     from xpm_stream.registry.inventory import describe
     from xpm_stream.registry.revisions import find_revision, find_source, reading
@@ -98,7 +98,7 @@ def diff(
     ],
     as_json: AsJson = False,
 ) -> None:
-    """Show what differs between two checkpoints: settings, words, scores, and how far each module's weights moved."""
+    """Show what differs between two checkpoints: settings, words, measures, and how far each module's weights moved."""
     from xpm_stream.cli.checkpoint_views import print_difference
     from xpm_stream.cli.pull_bar import pull_with_bar
     from xpm_stream.registry.comparing import compare_checkpoints, read_weights

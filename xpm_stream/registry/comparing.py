@@ -1,4 +1,4 @@
-"""What differs between two checkpoints: settings, words, scores, and how far the weights of each module moved."""
+"""What differs between two checkpoints: settings, words, measures, and how far the weights of each module moved."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ class Difference(msgspec.Struct, frozen=True, kw_only=True):
     words_removed: list[str]
     base_added: list[str]
     base_removed: list[str]
-    scores: dict[str, tuple[float | None, float | None]]  # every score that one of them has
+    measures: dict[str, tuple[float | None, float | None]]  # every one that A or B has
     modules: list[ModuleChange]
     tensors_only_a: list[str]
     tensors_only_b: list[str]
@@ -72,7 +72,7 @@ def compare_checkpoints(
         words_removed=_beyond(a.words or [], b.words or []),
         base_added=_beyond(b.base_words, a.base_words),
         base_removed=_beyond(a.base_words, b.base_words),
-        scores={key: (a.scores.get(key), b.scores.get(key)) for key in dict.fromkeys((*a.scores, *b.scores))},
+        measures={key: (a.measures.get(key), b.measures.get(key)) for key in dict.fromkeys((*a.measures, *b.measures))},
         modules=[
             _change(module, names, weights_a, weights_b)
             for module, names in _modules([name for name in both if name not in reshaped])

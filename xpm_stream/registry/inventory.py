@@ -19,6 +19,9 @@ from xpm_stream.registry.store import MAX_RECORD_BYTES, NotListed, open_store
 
 METRICS: Final = "metrics.json"
 _DESCRIBING: Final = (MODEL_CARD, METRICS, "vocabulary.json", "classes.json", "config.json")
+_NO_MEASURES: Final = frozenset(
+    {"schema_version", "checkpoint", "set_id", "seconds", "num_held_out", "num_canary", "created_at_s", "epoch", "step"}
+)
 Status = Literal["champion", "promoted", "revoked", "refused", "inconclusive", "waiting", "not proposed", "alone"]
 
 
@@ -41,7 +44,7 @@ class Description(msgspec.Struct, frozen=True, kw_only=True):
     words: list[str] | None  # of its vocabulary; none: its method keeps none
     base_words: list[str]
     gates: list[dict[str, Any]]  # what the last judgement measured
-    scores: dict[str, float]  # of metrics.json and of the gates
+    measures: dict[str, float]  # numbers of metrics.json, and what the gates measured
 
 
 def take_inventory(source: Source) -> list[Listed]:
@@ -91,7 +94,7 @@ def describe(source: Source, revision: Revision) -> Description:
         words=vocabulary,
         base_words=_json(files, "classes.json").get("base", []),
         gates=gates,
-        scores=_flat_numbers(_json(files, METRICS)) | _measures(source, info.name),
+        measures=_flat_numbers(_json(files, METRICS)) | _measures(source, info.name),
     )
 
 
@@ -148,18 +151,15 @@ def _measures(source: Source, name: str) -> dict[str, float]:
         for folder in store.names("gates"):
             with contextlib.suppress(FileNotFoundError):
                 tree = json.loads(store.read(f"gates/{folder}/{name}.json", max_bytes=MAX_RECORD_BYTES))
-                measures = {key: value for key, value in tree.items() if key not in _NO_SCORES}
-                found |= _flat_numbers({f"gates {folder[:8]}": measures})  # of one set only can they be compared
+                found |= _flat_numbers(tree, prefix=f"gates {folder[:8]}.")  # of one set only can they be compared
     return found
 
 
-_NO_SCORES: Final = frozenset({"schema_version", "checkpoint", "set_id", "seconds", "num_held_out", "num_canary"})
-
-
-def _flat_numbers(tree: dict[str, Any]) -> dict[str, float]:
+def _flat_numbers(tree: dict[str, Any], *, prefix: str = "") -> dict[str, float]:
+    told = {key: value for key, value in tree.items() if key not in _NO_MEASURES}
     return {
-        key: float(value)
-        for key, value in flattened(tree).items()
+        key: value
+        for key, value in flattened(told, prefix=prefix).items()
         if isinstance(value, int | float) and not isinstance(value, bool)
     }
 
