@@ -179,7 +179,7 @@ def _rows(url: str, columns: Sequence[str]) -> Iterator[tuple[int, dict[str, str
 
 def _box(row: Mapping[str, str], names: Sequence[str], where: str) -> Box:
     x0, y0, x1, y1 = (_number(row[name], where) for name in names)
-    if not (x0 < x1 and y0 < y1 and min(x0, y0) >= -0.01 and max(x1, y1) <= 1.01):
+    if not (x0 <= x1 and y0 <= y1 and min(x0, y0) >= -0.01 and max(x1, y1) <= 1.01):
         raise BaseSetError(f"{where}: {x0}, {y0}, {x1}, {y1} is no box in shares of the image's sides")
     return max(x0, 0.0), max(y0, 0.0), min(x1, 1.0), min(y1, 1.0)
 
