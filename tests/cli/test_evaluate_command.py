@@ -5,17 +5,22 @@ from __future__ import annotations
 import json
 import shutil
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
+import yaml
 from asking import Ask, Refused
 
+from xpm_stream.config import RunConfig
 from xpm_stream.config.loading import parse_config
 from xpm_stream.data.synthetic import CorpusPaths, write_corpus
 from xpm_stream.data.synthetic.corpus_config import SyntheticConfig
 from xpm_stream.evaluation.truth import GroundTruth
 from xpm_stream.methods import find_method
 from xpm_stream.registry.checkpoints import CheckpointStore
+from xpm_stream.registry.promotion_log import PromotionLog
+from xpm_stream.stages.loaded_model import LoadedModel
 from xpm_stream.stages.network_files import network_files
 
 
@@ -110,6 +115,49 @@ def test_images_are_found_beside_cocos_annotations(
     answer = ask("evaluate", checkpoint, "--annotations", annotations, "--split", corpus.split, "--max-images", 3)
     assert answer.status == 0, answer
     assert "on 3 images" in answer.out
+
+
+def test_a_run_stands_for_its_champion_and_brings_its_own_images(
+    ask: Ask, refused: Refused, checkpoint: Path, corpus: CorpusPaths, config: RunConfig, folder: Path
+) -> None:
+    checkpoints = Path(str(config.registry.url)) / "checkpoints"
+    for name in ("one", "two"):
+        CheckpointStore(str(checkpoints)).write(name, CheckpointStore(str(checkpoint.parent)).read("small"))
+    log = PromotionLog(str(config.registry.url))
+    for number, name in enumerate(("one", "two"), start=1):
+        log.propose(name, epoch=0, step=number)
+        log.append("promote", candidate=number, by="promoter", reasons=["test"])
+    val = {"annotations": str(corpus.val_annotations), "images": str(corpus.val_images)}
+    tree = config.model_dump() | {"data": {"val": val, "split": {"file": str(corpus.split)}}}
+    (folder / "config.yaml").write_text(yaml.safe_dump(tree))
+    answer = ask("evaluate", folder, "--max-images", 2)
+    assert (answer.status, "two on 2 images" in answer.out) == (0, True), answer
+    assert "one on 2 images" in ask("evaluate", f"{folder}@1", "--max-images", 2).out
+    assert "no entry 7" in refused("evaluate", f"{folder}@7")
+    assert "is no run folder" in refused("evaluate", folder / "absent", "--run", folder)
+
+
+def test_a_federated_set_gets_as_many_detections_as_are_judged(
+    ask: Ask, checkpoint: Path, corpus: CorpusPaths, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    document = json.loads(Path(corpus.val_annotations).read_bytes())
+    ids = [category["id"] for category in document["categories"]]
+    for image in document["images"]:
+        image |= {"neg_category_ids": ids, "not_exhaustive_category_ids": []}
+    (tmp_path / "lvis.json").write_text(json.dumps(document))
+    limits = []
+    detect = LoadedModel.detect
+
+    def noted(model: LoadedModel, *arguments: Any) -> Any:
+        limits.append(model.config.evaluation.max_detections)
+        return detect(model, *arguments)
+
+    monkeypatch.setattr(LoadedModel, "detect", noted)
+    where = ["--annotations", tmp_path / "lvis.json", "--images", corpus.val_images, "--split", corpus.split]
+    answer = ask("evaluate", checkpoint, *where, "--max-images", 2)
+    assert "lvis rules" in answer.out, answer
+    assert "coco rules" in ask("evaluate", checkpoint, *where, "--protocol", "coco", "--max-images", 2).out
+    assert limits == [300, 100]
 
 
 def test_mistakes_are_told(

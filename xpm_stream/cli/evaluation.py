@@ -53,8 +53,17 @@ def register(app: typer.Typer) -> None:
 
 
 def evaluate(
-    checkpoint: Annotated[str, typer.Argument(help="checkpoint folder (any fsspec URL)", show_default=False)],
-    run: Annotated[Path | None, typer.Option(help="take annotations, images and split from this run")] = None,
+    checkpoint: Annotated[
+        str,
+        typer.Argument(
+            help="checkpoint folder; or run folder or registry: its champion, or URL@REVISION (any fsspec URL)",
+            show_default=False,
+        ),
+    ],
+    run: Annotated[
+        Path | None,
+        typer.Option(help="take annotations, images and split from this run; default: CHECKPOINT, if it is one"),
+    ] = None,
     annotations: Annotated[
         str | None, typer.Option(help="instance JSON of COCO, LVIS or `xpm-stream datasets open-images`")
     ] = None,
@@ -78,7 +87,7 @@ def evaluate(
     from xpm_stream.errors import ConfigError
     from xpm_stream.stages.evaluating import evaluate_checkpoint
 
-    like = load_config(run / "config.yaml") if run else None
+    like = _like(checkpoint, run)
     if annotations:
         val = BaseSetConfig(annotations=annotations, images=images or _images_beside(annotations))
     elif images:
@@ -102,6 +111,15 @@ def evaluate(
             on_progress=lambda done, total: status.update(f"evaluating: {done} of {total} images"),
         )
     print_scores(console, scores)
+
+
+def _like(checkpoint: str, run: Path | None) -> RunConfig | None:
+    from xpm_stream.registry.revisions import split_revision
+
+    own = Path(split_revision(checkpoint)[0])
+    if run is None and (own / "config.yaml").is_file():
+        run = own
+    return load_config(run / "config.yaml") if run else None
 
 
 def _split_of(like: RunConfig | None) -> str:

@@ -12,10 +12,11 @@ from xpm_stream.config.data_sections import BaseSetConfig
 from xpm_stream.data.base_set import BaseSet
 from xpm_stream.data.splits import load_split
 from xpm_stream.errors import DataError
-from xpm_stream.evaluation.evaluate import SETTINGS, EvaluationReport, evaluate_model
+from xpm_stream.evaluation.evaluate import SETTINGS, EvaluationReport, detections_per_image, evaluate_model
 from xpm_stream.evaluation.instance_ap import Setting
 from xpm_stream.evaluation.truth import GroundTruth, Protocol
 from xpm_stream.monitoring.summary import ModelScores
+from xpm_stream.registry.revisions import find_revision, find_source, reading, split_revision
 from xpm_stream.stages.loaded_model import LoadedModel, load_model
 
 
@@ -31,18 +32,23 @@ def evaluate_checkpoint(
     output: Path | None = None,
     on_progress: Callable[[int, int], None] | None = None,
 ) -> ModelScores:
-    """Evaluate a checkpoint folder; with `output`, also write the figures there.
+    """Evaluate a checkpoint; with `output`, also write the figures there.
 
-    `evaluation` gives single settings of that section, above those of `like` and of the checkpoint; `protocol` whose
-    rules to judge by (none: those the annotations are made for).
+    `url` is a checkpoint's folder, or a run folder or a registry, which stands for its champion; `URL@REVISION` for
+    another one. `evaluation` gives single settings of that section, above those of `like` and of the checkpoint;
+    `protocol` whose rules to judge by (none: those the annotations are made for).
 
     Raises:
-        CheckpointError: there is no such checkpoint, or it is damaged.
+        RegistryError: there is no such registry, revision or checkpoint, or it is damaged.
         BaseSetError: the annotations or images cannot be used.
         DataError: the evaluation has no image to judge.
     """
+    found = _checkpoint_of(url)
     truth = GroundTruth.from_file(annotations.annotations, protocol=protocol)
-    model = load_model(url, like=like, evaluation=evaluation)
+    rules: dict[str, object] = {}
+    if truth.protocol != "coco":  # the model must give as many detections as are judged
+        rules["max_detections"] = detections_per_image(truth.protocol, (like or RunConfig()).evaluation)
+    model = load_model(found, like=like, evaluation={**rules, **(evaluation or {})})
     report = _judge(
         model, truth=truth, annotations=annotations, split_file=split_file, settings=settings, on_progress=on_progress
     )
@@ -51,6 +57,15 @@ def evaluate_checkpoint(
         output.parent.mkdir(parents=True, exist_ok=True)
         output.write_bytes(msgspec.json.format(msgspec.json.encode(scores), indent=2) + b"\n")
     return scores
+
+
+def _checkpoint_of(given: str) -> str:
+    url, revision = split_revision(given)
+    with reading(url):
+        source = find_source(url)
+        if source.alone is not None:
+            return url
+        return f"{source.url}/checkpoints/{find_revision(source, revision).checkpoint}"
 
 
 def judge_model(
