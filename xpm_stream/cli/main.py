@@ -15,6 +15,7 @@ from xpm_stream.cli import (
     datasets,
     dead,
     evaluation,
+    labels,
     lexicon,
     predicting,
     reports,
@@ -41,6 +42,7 @@ corpora.register(app)
 datasets.register(app)
 shards.register(app)
 dead.register(app)
+labels.register(app)
 checkpoints.register(app)
 lexicon.register(app)
 
