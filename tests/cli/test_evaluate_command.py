@@ -109,6 +109,8 @@ def test_images_are_found_beside_cocos_annotations(
     ask: Ask, checkpoint: Path, corpus: CorpusPaths, tmp_path: Path
 ) -> None:
     shutil.copytree(corpus.val_images, tmp_path / "val2017")
+    for image in sorted((tmp_path / "val2017").iterdir())[3:]:
+        image.unlink()  # what is not looked at need not be there
     (tmp_path / "annotations").mkdir()
     annotations = tmp_path / "annotations" / "instances_val2017.json"
     shutil.copy(corpus.val_annotations, annotations)
@@ -158,6 +160,21 @@ def test_a_federated_set_gets_as_many_detections_as_are_judged(
     assert "lvis rules" in answer.out, answer
     assert "coco rules" in ask("evaluate", checkpoint, *where, "--protocol", "coco", "--max-images", 2).out
     assert limits == [300, 100]
+
+
+def test_open_images_rules_have_one_threshold(ask: Ask, checkpoint: Path, corpus: CorpusPaths, tmp_path: Path) -> None:
+    document = json.loads(Path(corpus.val_annotations).read_bytes()) | {"info": {"description": "Open Images"}}
+    for image in document["images"]:
+        image |= {"neg_category_ids": [], "pos_category_ids": []}
+    (tmp_path / "open_images.json").write_text(json.dumps(document))
+    where = ["--annotations", tmp_path / "open_images.json", "--images", corpus.val_images, "--split", corpus.split]
+    answer = ask("evaluate", checkpoint, *where, "--max-images", 4, "--json", tmp_path / "out.json")
+    assert "open images rules" in answer.out, answer
+    figures = json.loads((tmp_path / "out.json").read_bytes())
+    assert figures["protocol"] == "open_images"
+    for scores in figures["generalized"].values():
+        assert scores["mask_ap"] is scores["box_ap"] is None
+        assert 0 <= scores["mask_ap50"] <= 100
 
 
 def test_mistakes_are_told(

@@ -103,6 +103,7 @@ def _judge(
             f"{truth.source}: no image counts for any of the {len(split.all)} classes of split {split_file}; "
             f"its own classes begin {', '.join(sorted(truth.category_ids)[:5])}"
         )
+    image_ids = image_ids[: model.config.evaluation.max_images or None]  # the others need not even be there
     images = BaseSet.load(annotations, class_names=known, image_ids=image_ids)
     index_of = {image.id: index for index, image in enumerate(images.images)}
     return evaluate_model(
