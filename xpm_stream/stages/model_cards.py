@@ -128,7 +128,7 @@ class _Facts(msgspec.Struct, frozen=True, kw_only=True):
 def _gate_lines(name: str, teachers: Sequence[_Teacher]) -> list[str]:
     lines = [
         f"`{name}` was judged after this was written: the entry of its registry's `promotions/` that names it has the "
-        "report (`xpm-stream checkpoints history`)"
+        "report (`xpm-stream checkpoints show`)"
     ]
     if teachers:
         nearest = teachers[0]
