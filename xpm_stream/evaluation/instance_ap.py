@@ -18,7 +18,7 @@ import numpy.typing as npt
 from pycocotools.cocoeval import COCOeval
 
 from xpm_stream.errors import DataError
-from xpm_stream.evaluation.coco_inputs import IOU_TYPES, WHOLE_AREA, Kind, coco_detections, coco_ground
+from xpm_stream.evaluation.coco_inputs import IOU_TYPES, WHOLE_AREA, ClassInputs, Kind, class_inputs
 from xpm_stream.evaluation.detector import DetectionResult
 from xpm_stream.evaluation.open_images_eval import open_images_ap
 from xpm_stream.evaluation.truth import GroundTruth
@@ -126,24 +126,18 @@ def _results_by_image(
 def _judge_coco(
     truth: GroundTruth, results: Sequence[DetectionResult], *, classes: Sequence[str], kind: Kind, max_detections: int
 ) -> _MeanOver:
-    image_ids = [result.image_id for result in results]
-    evaluator = COCOeval(
-        coco_ground(truth, image_ids, classes, kind=kind),
-        coco_detections(truth, results, kind=kind, max_detections=max_detections),
-        iouType=IOU_TYPES[kind],
-    )
-    evaluator.params.maxDets = [max_detections]
-    evaluator.params.areaRng, evaluator.params.areaRngLbl = [WHOLE_AREA], ["all"]
-    with contextlib.redirect_stdout(io.StringIO()):  # pycocotools reports progress with print
-        evaluator.evaluate()
-        evaluator.accumulate()
-    precision: npt.NDArray[np.float64] = evaluator.eval["precision"][:, :, :, 0, 0]  # [IoUs, recalls, classes]
-    column = {name: index for index, name in enumerate(sorted(classes, key=truth.category_ids.__getitem__))}
+    inputs = class_inputs(truth, results, classes, kind=kind, max_detections=max_detections)
+    of_class = {
+        name: _precision(one, kind=kind, max_detections=max_detections)
+        for name, one in zip(classes, inputs, strict=True)
+    }
 
     def mean(names: Sequence[str]) -> AveragePrecision:
-        # As COCOeval.summarize: -1 marks a class without ground truth, which the mean leaves out.
-        # In its order of classes too: a mean's last digit is its order of summing.
-        chosen = precision[:, :, sorted(column[name] for name in names)]
+        if not names:
+            return AveragePrecision(ap50=None, ap=None)
+        # As COCOeval.summarize, in its order of classes too (a mean's last digit is its order of summing); -1 marks a
+        # class without ground truth, which the mean leaves out.
+        chosen = np.stack([of_class[name] for name in sorted(names, key=truth.category_ids.__getitem__)], axis=2)
         strict, all_thresholds = chosen[:1][chosen[:1] > -1], chosen[chosen > -1]
         return AveragePrecision(
             ap50=float(np.mean(strict)) if strict.size else None,
@@ -153,14 +147,23 @@ def _judge_coco(
     return mean
 
 
+def _precision(inputs: ClassInputs, *, kind: Kind, max_detections: int) -> npt.NDArray[np.float64]:
+    """Return COCOeval's precision [IoU thresholds, recall points] of one class over all areas."""
+    evaluator = COCOeval(inputs.ground, inputs.detections, iouType=IOU_TYPES[kind])
+    evaluator.params.maxDets = [max_detections]
+    evaluator.params.areaRng, evaluator.params.areaRngLbl = [WHOLE_AREA], ["all"]
+    with contextlib.redirect_stdout(io.StringIO()):  # pycocotools reports progress with print
+        evaluator.evaluate()
+        evaluator.accumulate()
+    precision: npt.NDArray[np.float64] = evaluator.eval["precision"][:, :, 0, 0, 0]
+    return precision
+
+
 def _judge_open_images(
     truth: GroundTruth, results: Sequence[DetectionResult], *, classes: Sequence[str], kind: Kind, max_detections: int
 ) -> _MeanOver:
-    ground = coco_ground(truth, [result.image_id for result in results], classes, kind=kind)
-    detections = coco_detections(truth, results, kind=kind, max_detections=max_detections)
-    of_class = {
-        name: open_images_ap(ground, detections, category_id=truth.category_ids[name], kind=kind) for name in classes
-    }
+    inputs = class_inputs(truth, results, classes, kind=kind, max_detections=max_detections)
+    of_class = {name: open_images_ap(one, kind=kind) for name, one in zip(classes, inputs, strict=True)}
 
     def mean(names: Sequence[str]) -> AveragePrecision:
         known = [value for name in names if (value := of_class[name]) is not None]

@@ -20,31 +20,24 @@ from typing import Any, Final
 import numpy as np
 import numpy.typing as npt
 from pycocotools import mask as coco_mask
-from pycocotools.coco import COCO
 from pycocotools.cocoeval import COCOeval
 
-from xpm_stream.evaluation.coco_inputs import IOU_TYPES, WHOLE_AREA, Kind
+from xpm_stream.evaluation.coco_inputs import IOU_TYPES, WHOLE_AREA, ClassInputs, Kind
 
 _MATCHING_IOU: Final = 0.5
 _FIRST: Final = 2.0  # added to overlaps that come before any GroupOf box
 
 
-def open_images_ap(ground: COCO, detections: COCO, *, category_id: int, kind: Kind) -> float | None:
-    """Return the AP of one class at IoU 0.5, 0..1; None where it has no object to find.
-
-    `ground` and `detections` are of `coco_inputs`: only the images in which the class is known to be, or known not to
-    be, may have any.
-    """
-    objects = ground.loadAnns(ground.getAnnIds(catIds=[category_id], iscrowd=False))
-    count = sum(1 for item in objects if item["area"] <= WHOLE_AREA[1])
+def open_images_ap(inputs: ClassInputs, *, kind: Kind) -> float | None:
+    """Return the AP of one class at IoU 0.5, 0..1; None where it has no object to find."""
+    objects = inputs.ground.dataset["annotations"]
+    count = sum(1 for item in objects if not item["iscrowd"] and item["area"] <= WHOLE_AREA[1])
     if not count:
         return None
-    evaluator = _ChallengeEval(ground, detections, iouType=IOU_TYPES[kind])
-    found = detections.loadAnns(detections.getAnnIds(catIds=[category_id]))
+    evaluator = _ChallengeEval(inputs.ground, inputs.detections, iouType=IOU_TYPES[kind])
     parameters = evaluator.params
-    parameters.catIds = [category_id]
-    parameters.imgIds = sorted({item["image_id"] for item in (*objects, *found)})
-    parameters.maxDets = [max(len(found), 1)]  # the limit of an image is applied to all its classes together, before
+    # The limit of an image is applied to all its classes together, before.
+    parameters.maxDets = [max(len(inputs.detections.dataset["annotations"]), 1)]
     parameters.areaRng, parameters.areaRngLbl = [WHOLE_AREA], ["all"]
     parameters.iouThrs = np.array([_MATCHING_IOU])
     parameters.recThrs = np.arange(1, count + 1) / count
