@@ -56,9 +56,16 @@ def web(photo: Path) -> Iterator[str]:
     server.server_close()
 
 
-def test_predictions_are_the_detections_that_evaluate_judges(model: Predictor) -> None:
-    images = [random_image(50, 70), random_image(90, 40, seed=1), random_image(64, 64, seed=2)]
-    (expected,) = model.loaded.detect(images, [WORDS])
+@pytest.mark.parametrize("sizes", [[(50, 70)] * 3, [(50, 70), (90, 40), (64, 64), (50, 70)]])
+def test_predictions_are_the_detections_that_evaluate_judges(model: Predictor, sizes: list[tuple[int, int]]) -> None:
+    images = [random_image(*size, seed=seed) for seed, size in enumerate(sizes)]
+    if len(set(sizes)) == 1:
+        (expected,) = model.loaded.detect(images, [WORDS])
+    else:  # each as alone, those of one size together
+        (first, last), (second,), (third,) = (
+            model.loaded.detect(some, [WORDS])[0] for some in ([images[0], images[3]], [images[1]], [images[2]])
+        )
+        expected = [first, second, third, last]
     found = model.predict(images, WORDS)
     assert isinstance(found, Predictions)
     assert sum(map(len, found)) > 10
@@ -172,9 +179,9 @@ def test_no_more_than_a_batch_is_read_ahead(model: Predictor) -> None:
     assert len(list(found)) == 5
 
 
-def test_with_batches_of_one_an_images_neighbours_do_not_matter(model: Predictor) -> None:
-    images = [random_image(30, 90), random_image(90, 30, seed=1)]
-    together = model.predict(images, WORDS, batch_images=1)
+def test_what_is_found_in_an_image_does_not_depend_on_its_neighbours(model: Predictor) -> None:
+    images = [random_image(30, 90), random_image(90, 30, seed=1), random_image(60, 60, seed=2)]
+    together = model.predict(images, WORDS)
     for one, image in zip(together, images, strict=True):
         assert_same(one, model.predict(image, WORDS))
 

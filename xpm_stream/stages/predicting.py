@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import partial
 from itertools import islice
@@ -101,8 +102,8 @@ class Predictor:
                 are one question: other words, other scores. Any text will do; a word that is given twice counts once.
             score_threshold: what scores no higher is left out; none: as `evaluate` does (0.05 unless configured).
             max_detections: most objects of an image; none: as `evaluate` does (100 unless configured).
-            batch_images: images looked at together, padded to one size; none: as `evaluate` does. With 1 no image's
-                neighbours move its scores in the last digits.
+            batch_images: images read together, of which those of one size go through the network together, so that what
+                is found in an image does not depend on its neighbours; none: as `evaluate` does.
 
         Raises:
             DataError: an image cannot be read, there are no words, or a limit is out of range.
@@ -174,11 +175,11 @@ class Predictor:
         score_threshold: float,
         max_detections: int,
     ) -> list[Prediction]:
-        pixels = [own for _, own in images]
+        find = partial(
+            self._method.detect_rated, words=words, score_threshold=score_threshold, max_detections=max_detections
+        )
         with autocast(self.device, precision=self.config.evaluation.precision):
-            found = self._method.detect_rated(
-                pixels, words, score_threshold=score_threshold, max_detections=max_detections
-            )
+            found = _by_size([own for _, own in images], find)
         return [
             self._prediction(
                 objects, words=words, pixels=own, name=name_of(image), read_pixels=partial(self._pixels_of, image)
@@ -253,6 +254,19 @@ def _read_files(folder: Path, *, name: str) -> dict[str, bytes]:
         return {file.name: file.read_bytes() for file in folder.iterdir() if file.name in NETWORK_FILES}
     except OSError as error:
         raise CheckpointError(f"checkpoint {name} in {folder} cannot be read: {error.strerror or error}") from error
+
+
+def _by_size(
+    pixels: Sequence[Pixels], find: Callable[[Sequence[Pixels]], Sequence[FoundObjects]]
+) -> list[FoundObjects]:
+    """Find objects in images of one size together: padding to another's size would move scores at an image's edges."""
+    places: dict[tuple[int, ...], list[int]] = defaultdict(list)
+    for place, image in enumerate(pixels):
+        places[image.shape].append(place)
+    found: dict[int, FoundObjects] = {}
+    for same in places.values():
+        found.update(zip(same, find([pixels[place] for place in same]), strict=True))
+    return [found[place] for place in range(len(pixels))]
 
 
 def _distinct(words: Sequence[str]) -> list[str]:
