@@ -42,6 +42,11 @@ class RandomEmbedder:
         self._dimension = dimension
         self._generator = torch.Generator().manual_seed(0)
 
+    @property
+    def dimension(self) -> int:
+        """D."""
+        return self._dimension
+
     def embed(self, words: Sequence[str]) -> Tensor:
         """[N, D] for N words."""
         return torch.randn(len(words), self._dimension, generator=self._generator)

@@ -58,7 +58,8 @@ except SystemExit as ended:
 
 
 @pytest.mark.parametrize(
-    "command", ["up", "label", "train", "promote", "teach", "audit", "status", "report", "show", "evaluate", "synth"]
+    "command",
+    ["up", "label", "train", "promote", "teach", "audit", "status", "report", "show", "evaluate", "predict", "synth"],
 )
 def test_every_command_explains_itself(command: str) -> None:
     from typer.testing import CliRunner

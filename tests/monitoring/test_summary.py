@@ -12,6 +12,7 @@ from xpm_stream.errors import DataError
 from xpm_stream.monitoring.summary import (
     FINAL_STUDENT,
     FIRST_TEACHER,
+    ClassScores,
     ModelScores,
     PromotionRecord,
     RunSummary,
@@ -197,3 +198,13 @@ def test_the_machine_and_versions_are_described_without_naming_the_machine():
     assert os.uname().nodename not in (machine.system, machine.processor)
     assert versions["numpy"][0].isdigit()
     assert set(versions) >= {"python", "torch", "torchvision"}
+
+
+def test_figures_of_single_classes_stay_in_the_evaluations(summary, tmp_path):
+    scores = summary.models[FINAL_STUDENT]
+    of_class = ClassScores(split="base", generalized=SplitScores(mask_ap50=1.0, box_ap50=2.0))
+    judged = msgspec.structs.replace(scores, classes={"dog": of_class}, absent_classes=["unicorn"], protocol="lvis")
+    assert msgspec.json.decode(msgspec.json.encode(judged), type=ModelScores) == judged
+    kept = msgspec.structs.replace(summary, models=summary.models | {FINAL_STUDENT: judged})
+    read = read_summary(write_summary(kept, tmp_path / "summary.json")).models[FINAL_STUDENT]
+    assert read == msgspec.structs.replace(judged, classes={})

@@ -19,6 +19,10 @@ class Lengths:
     def __init__(self) -> None:
         self.asked: list[str] = []
 
+    @property
+    def dimension(self) -> int:
+        return 3
+
     def embed(self, words: Sequence[str]) -> Tensor:
         self.asked += words
         return torch.tensor([[float(len(word))] * 3 for word in words])
@@ -60,3 +64,14 @@ def test_rows_first_asked_for_by_a_labeler_can_be_trained_against() -> None:
     visual = torch.ones(2, 3, requires_grad=True)
     (visual @ table.of(vocabulary, device=CPU).T).sum().backward()
     assert visual.grad is not None
+
+
+def test_a_word_that_comes_between_a_loss_and_its_gradient_disturbs_neither() -> None:
+    embeddings = ClassEmbeddings(Lengths())
+    classes = embeddings.of(["dog", "kites"], device=CPU)
+    regions = torch.ones((1, 3), requires_grad=True)
+    loss = (regions @ classes.T).sum()  # keeps the classes for its gradient
+    embeddings.of(["umbrella"], device=CPU)
+    loss.backward()
+    assert regions.grad is not None
+    assert regions.grad.tolist() == [[8.0, 8.0, 8.0]]

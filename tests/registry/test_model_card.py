@@ -8,6 +8,7 @@ import yaml
 
 from xpm_stream.errors import CheckpointError
 from xpm_stream.registry import Lineage, ModelCard, Parent, render_model_card
+from xpm_stream.registry.model_card import CardSection, parse_model_card
 
 CARD = ModelCard(
     name="student-e0002-s0005000",
@@ -65,3 +66,17 @@ def test_the_first_teacher_has_no_parents_and_empty_parts_are_left_out() -> None
     text = render_model_card(card)
     assert "No teacher: trained on masks alone." in text
     assert "## Results" not in text
+
+
+def test_what_a_card_says_is_read_back_from_it() -> None:
+    card = msgspec.structs.replace(CARD, architecture={"a|b": "x | y", "backbone": "resnet50"})
+    sections = parse_model_card(render_model_card(card))
+    assert sections[""].facts["a|b"] == "x | y"
+    assert sections[""].facts["step"] == "5000"
+    assert sections[""].lines == [], "the header's tags are no facts"
+    assert sections["Vocabulary"].facts == {"base": "48", "target": "17", "captions": "12,345"}
+    assert sections["Results"].rows[0] == ["setting", "target mask AP50", "base mask AP50"]
+    assert sections["Results"].rows[2] == ["constrained", "24.00", ""]
+    assert sections["Lineage"].lines == ["`student-e0001`, promotion 2, 40,000 labels trained", "`first`"]
+    assert sections["Lineage"].facts["ledger sha256"] == "ab" * 32
+    assert parse_model_card("no card at all") == {"": CardSection()}

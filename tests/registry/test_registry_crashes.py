@@ -12,7 +12,7 @@ import pytest
 DRIVER = """
 import itertools, os, signal, sys
 from pathlib import Path
-from xpm_stream.registry import CheckpointStore, PromotionLog
+from xpm_stream.registry import CheckpointCache, CheckpointStore, PromotionLog
 
 FILES = {"model.safetensors": b"weights" * 1000, "state.json": b"{}"}
 OPERATIONS = {"open", "fcntl.flock", "os.link", "os.mkdir", "os.rename", "os.remove", "os.rmdir", "os.utime"}
@@ -27,8 +27,8 @@ def act():
         CheckpointStore(root / "checkpoints").write("new", FILES, order=(2,))
     elif scenario == "delete":
         CheckpointStore(root / "checkpoints").delete("old")
-    elif scenario == "open_local":
-        CheckpointStore(root / "checkpoints").open_local("old", root / "cache")
+    elif scenario == "bring":
+        CheckpointCache(root / "cache").bring(store.folder("old"))
     elif scenario == "append":
         PromotionLog(root).append("promote", checkpoint="new", by="killed")
 
@@ -62,8 +62,8 @@ for operation in itertools.count(1):
         store.delete("new")
     if scenario == "delete" and "old" not in seen:
         store.write("old", FILES, order=(1,))
-    if scenario == "open_local":
-        folder = CheckpointStore(root / "checkpoints").open_local("old", root / "cache")
+    if scenario == "bring":
+        folder = CheckpointCache(root / "cache").bring(store.folder("old"))
         assert {path.name for path in folder.iterdir()} == {*FILES, "manifest.json"}
         for path in folder.iterdir():
             path.unlink()
@@ -79,7 +79,7 @@ for operation in itertools.count(1):
         ("first write", "0", "0 new"),
         ("write", "1 old", "1 new old"),
         ("delete", "1 old", "1"),
-        ("open_local", "1 old", "1 old"),
+        ("bring", "1 old", "1 old"),
         ("append", "1 old", "2 old"),
     ],
 )

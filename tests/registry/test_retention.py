@@ -45,8 +45,12 @@ class Registry:
         candidate = self.log.propose(name, epoch=1, step=7)
         self.log.append(action, candidate=candidate.number, by="test")  # type: ignore[arg-type]
 
-    def collect(self, *, promotions: int = 2, candidates: int = 1, dry_run: bool = False) -> Collected:
-        policy = RetentionPolicy(keep_promotions=promotions, keep_candidates=candidates, keep_unnamed_s=DAY_S)
+    def collect(
+        self, *, promotions: int = 2, candidates: int = 1, keep_s: float = 0.0, dry_run: bool = False
+    ) -> Collected:
+        policy = RetentionPolicy(
+            keep_promotions=promotions, keep_candidates=candidates, keep_s=keep_s, keep_unnamed_s=DAY_S
+        )
         return Collector(
             checkpoints=self.checkpoints,
             promotions=PromotionLog(self.root),
@@ -76,6 +80,16 @@ def old(registry: Registry) -> Registry:
     registry.judge("refuse", "weak")
     assert set(registry.collect().marked) == {"second"}
     return registry
+
+
+def test_what_was_decided_lately_stays_whatever_the_counts_say(registry: Registry) -> None:
+    for name in ("first", "old", "young", "younger", "champion"):
+        registry.later(DAY_S)
+        registry.judge("promote", name)
+    registry.judge("refuse", "weak")
+    registry.judge("refuse", "weaker")
+    assert set(registry.collect(promotions=1, keep_s=2.5 * DAY_S, dry_run=True).marked) == {"old"}
+    assert set(registry.collect(promotions=1, dry_run=True).marked) == {"old", "young", "younger", "weak"}
 
 
 def test_what_stays_and_why(registry: Registry) -> None:

@@ -42,7 +42,7 @@ def print_history(
             if reason not in said:
                 console.print(Text(f"     {reason}"), soft_wrap=True)
         if gates:
-            console.print(_gates(gates))
+            console.print(gates_table(gates))
     for candidate in pending:
         console.print(Text(f"candidate {candidate.number}, {candidate.checkpoint}: not decided yet"), soft_wrap=True)
 
@@ -62,7 +62,8 @@ def _headline(entry: PromotionEntry, *, champion: PromotionEntry | None, revoked
     return line
 
 
-def _gates(gates: Sequence[dict[str, object]]) -> Table:
+def gates_table(gates: Sequence[dict[str, object]]) -> Table:
+    """Return what gates measured: a line for each, with its outcome and why."""
     table = Table(box=None, show_header=False, padding=(0, 1), pad_edge=False)
     table.add_column(min_width=4)
     table.add_column()

@@ -9,7 +9,20 @@ import typer
 from rich.console import Console
 from rich.text import Text
 
-from xpm_stream.cli import checkpoints, corpora, dead, lexicon, reports, roles, runs, shards
+from xpm_stream.cli import (
+    checkpoints,
+    corpora,
+    datasets,
+    dead,
+    evaluation,
+    labels,
+    lexicon,
+    predicting,
+    reports,
+    roles,
+    runs,
+    shards,
+)
 from xpm_stream.errors import XpmStreamError
 
 app = typer.Typer(
@@ -21,11 +34,15 @@ app = typer.Typer(
     rich_markup_mode="rich",
 )
 runs.register(app)
+evaluation.register(app)
+predicting.register(app)
 reports.register(app)
 roles.register(app)
 corpora.register(app)
+datasets.register(app)
 shards.register(app)
 dead.register(app)
+labels.register(app)
 checkpoints.register(app)
 lexicon.register(app)
 

@@ -1,4 +1,4 @@
-"""`xpm-stream up | evaluate | show | audit`: a whole run on this machine, and looking at one."""
+"""`xpm-stream up | show | audit`: a whole run on this machine, and looking at one."""
 
 from __future__ import annotations
 
@@ -28,7 +28,6 @@ def register(app: typer.Typer) -> None:
     app.command(rich_help_panel="A whole run")(up)
     app.command(rich_help_panel="A whole run")(audit)
     app.command(rich_help_panel="A whole run")(show)
-    app.command(rich_help_panel="Models")(evaluate)
 
 
 def up(config: ConfigPath, overrides: Overrides = None) -> None:
@@ -73,40 +72,6 @@ def _run_all(config: RunConfig, console: Console) -> bool:
     if not outcome.ok:
         raise typer.Exit(1)
     return True
-
-
-def evaluate(
-    checkpoint: Annotated[str, typer.Argument(help="checkpoint folder (any fsspec URL)", show_default=False)],
-    run: Annotated[Path | None, typer.Option(help="take annotations, images and split from this run")] = None,
-    annotations: Annotated[str | None, typer.Option(help="COCO instance JSON")] = None,
-    images: Annotated[str | None, typer.Option(help="folder of the images")] = None,
-    split: Annotated[str, typer.Option(help="split file, or a built-in split")] = "coco_48_17",
-    json: Annotated[Path | None, typer.Option(help="also write the figures here")] = None,
-) -> None:
-    """Judge a checkpoint on annotated images: AP50 of boxes and masks, base and target, constrained and generalized."""
-    from xpm_stream.cli.score_table import print_scores
-    from xpm_stream.config.data_sections import BaseSetConfig
-    from xpm_stream.errors import ConfigError
-    from xpm_stream.stages.evaluating import evaluate_checkpoint
-
-    like = load_config(run / "config.yaml") if run else None
-    if annotations and images:
-        val = BaseSetConfig(annotations=annotations, images=images)
-    elif like is not None and like.data.val is not None:
-        val, split = like.data.val, like.data.split.file
-    else:
-        raise ConfigError("say what to evaluate on: --annotations FILE --images FOLDER, or --run RUN with data.val")
-    console = Console()
-    with console.status("evaluating") as status:
-        scores = evaluate_checkpoint(
-            checkpoint,
-            annotations=val,
-            split_file=split,
-            like=like,
-            output=json,
-            on_progress=lambda done, total: status.update(f"evaluating: {done} of {total} images"),
-        )
-    print_scores(console, scores)
 
 
 def show(

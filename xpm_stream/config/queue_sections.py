@@ -51,6 +51,9 @@ class RegistryConfig(Section):
     prune: bool = Field(True, description="whether the promoter removes old teachers and candidates")
     keep_promotions: Positive = Field(10, description="teachers kept, the last promoted and not revoked")
     keep_candidates: NonNegative = Field(5, description="candidates kept of those not promoted, and revoked teachers")
+    keep_days: Annotated[float, Field(ge=0)] = Field(
+        0.0, description="teachers and candidates decided within so many days stay beyond those counts"
+    )
     remove_after_s: Annotated[float, Field(ge=0)] = Field(
         3600.0, description="between the mark and the removal of a checkpoint, for those who are reading it"
     )

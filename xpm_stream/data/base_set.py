@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final
 
@@ -86,12 +86,14 @@ class BaseSet:
         *,
         class_names: Sequence[str],
         keep_images_without_instances: bool = False,
+        image_ids: Collection[int] | None = None,
         max_image_pixels: int = DEFAULT_MAX_PIXELS,
     ) -> BaseSet:
         """Load the annotations of the named classes; `summary` says what was left out.
 
-        Images without any of the classes are left out unless `keep_images_without_instances`. Image files are checked
-        to be there by one listing when the folder is local, and when they are read otherwise.
+        Images without any of the classes are left out unless `keep_images_without_instances`; or the set is the images
+        of `image_ids`, with or without. Image files are checked to be there by one listing when the folder is
+        local, and when they are read otherwise.
 
         Raises:
             BaseSetError: the JSON cannot be used, a class is not among its categories (the nearest is suggested), an
@@ -99,16 +101,19 @@ class BaseSet:
         """
         source = config.annotations
         parsed = read_instances(source)
+        if image_ids is not None:
+            parsed = _restricted(parsed, set(image_ids))
         check_classes(class_names, known={category.name for category in parsed.categories}, source=source)
         asked = set(class_names)
         names = {category.id: category.name for category in parsed.categories if category.name in asked}
         kept, without_area = _select_instances(parsed, set(names), source)
-        images = [image for image in parsed.images if keep_images_without_instances or image.id in kept]
+        keep_all = keep_images_without_instances or image_ids is not None
+        images = [image for image in parsed.images if keep_all or image.id in kept]
         if not images:
             raise BaseSetError(
                 f"{source}: no image has any of the {len(class_names)} classes, so there is nothing to learn"
             )
-        _check_files(images, config.images, source)
+        images = _place_images(images, config.images, source)
         instances = [instance for of_image in kept.values() for instance in of_image]
         counts = Counter(names[instance.category_id] for instance in instances if not instance.iscrowd)
         summary = BaseSetSummary(
@@ -116,7 +121,7 @@ class BaseSet:
             instances=len(instances),
             crowds=sum(1 for instance in instances if instance.iscrowd),
             images_without_instances=len(parsed.images) - len(kept),
-            images_without_instances_kept=keep_images_without_instances,
+            images_without_instances_kept=keep_all,
             instances_of_other_classes=len(parsed.annotations) - len(instances) - without_area,
             instances_without_area=without_area,
         )
@@ -220,6 +225,14 @@ class BaseSampler:
         return np.random.default_rng([self._seed, self._pass]).permutation(self._num_images)
 
 
+def _restricted(parsed: CocoInstances, image_ids: Collection[int]) -> CocoInstances:
+    return CocoInstances(
+        images=[image for image in parsed.images if image.id in image_ids],
+        annotations=[instance for instance in parsed.annotations if instance.image_id in image_ids],
+        categories=parsed.categories,
+    )
+
+
 def _select_instances(
     parsed: CocoInstances, category_ids: set[int], source: str
 ) -> tuple[dict[int, list[CocoInstance]], int]:
@@ -253,17 +266,29 @@ def _rle(instance: CocoInstance, image: CocoImage) -> CocoRle:
     return segmentation_to_rle(msgspec.json.decode(instance.segmentation), height=image.height, width=image.width)
 
 
-def _check_files(images: Sequence[CocoImage], images_url: str, source: str) -> None:
+def _place_images(images: Sequence[CocoImage], images_url: str, source: str) -> list[CocoImage]:
+    """Return the images with `file_name` as it is below the images folder, checked against a listing where it is local.
+
+    LVIS names its images by URL, .../val2017/1.jpg, and its val set has images of two of COCO's folders: either the
+    folder holds them as 1.jpg, or it is COCO's root.
+    """
     filesystem, folder = locate(images_url)
     if not is_local(filesystem):
-        return
+        own = images_url.rstrip("/").rpartition("/")[2]
+        return [_at(image, image.name if image.folder in ("", own) else image.name_in_folder) for image in images]
     try:
         present = {name[len(folder.rstrip("/")) + 1 :] for name in filesystem.find(folder)}
     except OSError as error:
         raise BaseSetError(f"cannot list the images folder {images_url}: {explain(error)}") from error
-    missing = [image.name for image in images if image.name not in present]
+    placed = [_at(image, image.name_in_folder if image.name_in_folder in present else image.name) for image in images]
+    missing = [image.name for image in placed if image.name not in present]
     if missing:
         shown = ", ".join(missing[:3]) + (", ..." if len(missing) > 3 else "")
         raise BaseSetError(
             f"{len(missing)} of the {len(images)} images that {source} names are not in {images_url}: {shown}"
         )
+    return placed
+
+
+def _at(image: CocoImage, file_name: str) -> CocoImage:
+    return image if file_name == image.name else msgspec.structs.replace(image, file_name=file_name)

@@ -12,6 +12,7 @@ import msgspec
 import numpy as np
 import numpy.typing as npt
 
+from xpm_stream.data.class_names import plain_class_names
 from xpm_stream.data.storage import MAX_ANNOTATIONS_BYTES, read_bytes
 from xpm_stream.errors import BaseSetError, DataError
 
@@ -32,12 +33,23 @@ class CocoImage(msgspec.Struct, frozen=True, gc=False):
         """Path of the file inside the images folder."""
         return self.file_name or self.coco_url.rsplit("/", 1)[-1]
 
+    @property
+    def folder(self) -> str:
+        """Where only the URL names the file: the folder it is in there, e.g. `val2017`; else empty."""
+        return "" if self.file_name else self.coco_url.rpartition("/")[0].rpartition("/")[2]
+
+    @property
+    def name_in_folder(self) -> str:
+        """Path of the file beside COCO's other folders of images."""
+        return f"{self.folder}/{self.name}" if self.folder else self.name
+
 
 class CocoCategory(msgspec.Struct, frozen=True, gc=False):
-    """One category."""
+    """One category; LVIS says how many images of its training set have it."""
 
     id: int
     name: str
+    frequency: str = ""  # LVIS: r (1 to 10 images), c (11 to 100), f (more)
 
 
 class CocoInstance(msgspec.Struct, frozen=True):
@@ -75,7 +87,7 @@ class CocoCaptions(msgspec.Struct, frozen=True):
 
 
 def read_instances(url: str) -> CocoInstances:
-    """Read and check a COCO instance JSON from any fsspec URL.
+    """Read and check a COCO or LVIS instance JSON from any fsspec URL; LVIS's names become plain words.
 
     Raises:
         BaseSetError: the file cannot be read or is not COCO instance JSON, an image has no size, an id is there twice,
@@ -86,6 +98,7 @@ def read_instances(url: str) -> CocoInstances:
         parsed = msgspec.json.decode(content, type=CocoInstances)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise BaseSetError(f"{url} is not COCO instance JSON: {error}") from error
+    parsed = msgspec.structs.replace(parsed, categories=_named(parsed.categories))
     _refuse_twice((image.id for image in parsed.images), f"{url}: image id")
     _refuse_twice((category.id for category in parsed.categories), f"{url}: category id")
     _refuse_twice((category.name for category in parsed.categories), f"{url}: category name")
@@ -102,6 +115,13 @@ def read_instances(url: str) -> CocoInstances:
         if annotation.category_id not in categories:
             raise BaseSetError(f"{where} is of category {annotation.category_id}, which is not in 'categories'")
     return parsed
+
+
+def _named(categories: list[CocoCategory]) -> list[CocoCategory]:
+    if not any(category.frequency for category in categories):
+        return categories
+    names = plain_class_names([category.name for category in categories])
+    return [msgspec.structs.replace(one, name=name) for one, name in zip(categories, names, strict=True)]
 
 
 def read_captions(url: str) -> CocoCaptions:

@@ -36,7 +36,7 @@ def decode_image(data: bytes, *, max_pixels: int) -> npt.NDArray[np.uint8]:
     try:
         with Image.open(io.BytesIO(data), formats=_FORMATS) as image:
             _check_size(image.width, image.height, max_pixels)
-            return _to_rgb(image)
+            return to_rgb(image)
     except SampleError:
         raise
     except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
@@ -109,7 +109,8 @@ def _check_size(width: int, height: int, max_pixels: int) -> None:
         raise SampleError(f"the image is {width} x {height} pixels, under {MIN_SIDE} a side", reason="image_too_small")
 
 
-def _to_rgb(image: Image.Image) -> npt.NDArray[np.uint8]:
+def to_rgb(image: Image.Image) -> npt.NDArray[np.uint8]:
+    """Return an open image of any mode as RGB pixels, H x W x 3, as `decode_image` says."""
     if image.mode.startswith("I"):
         grey = np.array(image).astype(np.uint32) >> 8
         return np.repeat(grey.clip(0, 255).astype(np.uint8)[:, :, None], 3, axis=2)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -17,22 +17,26 @@ from xpm_stream.evaluation.detector import (
     ImageDetections,
     ProposalResult,
 )
-from xpm_stream.evaluation.instance_ap import InstanceScores, Scores, Split, score_instances
+from xpm_stream.evaluation.instance_ap import InstanceScores, Scores, Setting, Split, score_instances
 from xpm_stream.evaluation.proposal_recall import ProposalRecall, proposal_recall
-from xpm_stream.evaluation.truth import GroundTruth
-from xpm_stream.monitoring.summary import ModelScores, SplitScores
+from xpm_stream.evaluation.truth import GroundTruth, Protocol
+from xpm_stream.monitoring.summary import ClassScores, ModelScores, SplitScores
 
+SETTINGS: Final[tuple[Setting, Setting]] = ("constrained", "generalized")
 _CONSTRAINED: Final[tuple[Split, Split]] = ("base", "target")
+_FEDERATED_MAX_DETECTIONS: Final = 300  # of an image: LVIS's own limit; Open Images has none
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class EvaluationReport:
     """Everything one evaluation of one model says."""
 
-    constrained: Mapping[Split, InstanceScores]  # base and target; a split without images is absent
-    generalized: InstanceScores
+    constrained: Mapping[Split, InstanceScores]  # base and target; a split without images, or not asked for, is absent
+    generalized: InstanceScores | None  # None where it was not asked for
     proposals: Mapping[Split, ProposalRecall]  # empty where the detector cannot propose
+    target_classes: Sequence[str]
     absent_classes: Sequence[str]  # of the split, but no category of the annotations: not evaluated
+    protocol: Protocol
     num_images: int
     seconds: float
 
@@ -43,13 +47,33 @@ class EvaluationReport:
             promotion=promotion,
             step=step,
             num_images=self.num_images,
+            protocol=self.protocol,
             constrained={name: _percent(scores.by_split[name]) for name, scores in self.constrained.items()},
-            generalized={name: _percent(scores) for name, scores in self.generalized.by_split.items()},
+            generalized=(
+                {name: _percent(scores) for name, scores in self.generalized.by_split.items()}
+                if self.generalized
+                else {}
+            ),
             proposal_recall={
                 str(name): {str(budget): _points(share) for budget, share in recall.at.items()}
                 for name, recall in self.proposals.items()
             },
+            classes=self._classes(),
+            absent_classes=list(self.absent_classes),
         )
+
+    def _classes(self) -> dict[str, ClassScores]:
+        constrained = {name: one for scores in self.constrained.values() for name, one in scores.by_class.items()}
+        generalized = self.generalized.by_class if self.generalized else {}
+        targets = set(self.target_classes)
+        return {
+            name: ClassScores(
+                split="target" if name in targets else "base",
+                constrained=_percent(constrained[name]) if name in constrained else None,
+                generalized=_percent(generalized[name]) if name in generalized else None,
+            )
+            for name in dict.fromkeys([*constrained, *generalized])
+        }
 
 
 def evaluate_model(
@@ -60,29 +84,30 @@ def evaluate_model(
     base: Sequence[str],
     target: Sequence[str],
     config: EvaluationConfig,
+    settings: Collection[Setting] = SETTINGS,
     on_progress: Callable[[int, int], None] | None = None,
 ) -> EvaluationReport:
-    """Judge `detector` on the images of `truth` that contain a base or target class, constrained and generalized.
+    """Judge `detector` on the images of `truth` that count for a base or target class, in one or both settings.
 
     `read_image` returns the pixels of an image id, H x W x 3 RGB; `on_progress` hears (images done, images in all).
 
     Raises:
-        DataError: no image contains any of the classes, or the detector's answer does not fit the question.
+        DataError: no image counts for any of the classes, or the detector's answer does not fit the question.
     """
     started = time.monotonic()
     everything = [*dict.fromkeys([*base, *target])]
-    image_ids = truth.images_with(everything)
+    image_ids = truth.images_to_judge(everything)
     if config.max_images:
         image_ids = image_ids[: config.max_images]
     if not image_ids:
-        raise DataError(f"{truth.source}: no image contains any base or target class; check data.split")
+        raise DataError(f"{truth.source}: no image contains any base or target class; check the split")
     judged = truth.subset(image_ids)
     splits: dict[Split, list[str]] = {
         "base": truth.known_classes(base),
         "target": truth.known_classes(target),
         "all": truth.known_classes(everything),
     }
-    asked = {split: names for split, names in splits.items() if split == "all" or judged.images_with(names)}
+    asked = {split: names for split, names in splits.items() if _is_asked(judged, split, names, settings)}
     results, proposals = _detect(
         detector,
         image_ids,
@@ -91,7 +116,7 @@ def evaluate_model(
         batch_images=config.batch_images,
         on_progress=on_progress,
     )
-    limit = config.max_detections
+    limit = detections_per_image(truth.protocol, config)
     return EvaluationReport(
         constrained={
             split: score_instances(
@@ -104,14 +129,29 @@ def evaluate_model(
             for split in _CONSTRAINED
             if split in asked
         },
-        generalized=score_instances(
-            results["all"], truth=judged, setting="generalized", splits=splits, max_detections=limit
+        generalized=(
+            score_instances(results["all"], truth=judged, setting="generalized", splits=splits, max_detections=limit)
+            if "all" in asked
+            else None
         ),
         proposals=proposal_recall(proposals, truth=judged, splits=splits) if proposals else {},
+        target_classes=splits["target"],
         absent_classes=[name for name in everything if name not in truth.category_ids],
+        protocol=truth.protocol,
         num_images=len(image_ids),
         seconds=time.monotonic() - started,
     )
+
+
+def detections_per_image(protocol: Protocol, config: EvaluationConfig) -> int:
+    """Return how many detections of an image are judged: 300 at least where a federated protocol has as many."""
+    return config.max_detections if protocol == "coco" else max(config.max_detections, _FEDERATED_MAX_DETECTIONS)
+
+
+def _is_asked(judged: GroundTruth, split: Split, names: Sequence[str], settings: Collection[Setting]) -> bool:
+    if split == "all":
+        return "generalized" in settings
+    return "constrained" in settings and bool(judged.images_to_judge(names))
 
 
 def judge_classes(
@@ -131,7 +171,7 @@ def judge_classes(
     known = truth.known_classes(names)
     results, _ = _detect(
         detector,
-        truth.images_with(known),
+        truth.images_to_judge(known),
         read_image=read_image,
         vocabularies={"base": known},
         batch_images=config.batch_images,
@@ -143,7 +183,7 @@ def judge_classes(
         truth=truth,
         setting="constrained",
         splits={"base": known},
-        max_detections=config.max_detections,
+        max_detections=detections_per_image(truth.protocol, config),
     )
 
 

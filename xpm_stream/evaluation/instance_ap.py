@@ -1,32 +1,33 @@
 """Average precision of boxes and masks, by pycocotools' own COCOeval, in the constrained and generalized settings.
 
-METHODS 1.5. *Constrained*: only one split's classes, only the images that contain them, and detections made with only
-those words in the softmax. *Generalized*: all classes together, reported for base, target and all.
+*Constrained*: only one split's classes, only the images that contain them, and detections made with only those words in
+the softmax. *Generalized*: all classes together, reported for base, target and all. What counts in an image, and how
+precision becomes AP, is the ground truth's protocol (docs/evaluation.md).
 """
 
 from __future__ import annotations
 
 import contextlib
 import io
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Final, Literal
+from typing import Literal
 
 import numpy as np
 import numpy.typing as npt
-from pycocotools.coco import COCO
 from pycocotools.cocoeval import COCOeval
 
 from xpm_stream.errors import DataError
+from xpm_stream.evaluation.coco_inputs import IOU_TYPES, WHOLE_AREA, ClassInputs, Kind, class_inputs
 from xpm_stream.evaluation.detector import DetectionResult
-from xpm_stream.evaluation.truth import GroundTruth, xyxy_to_xywh
-from xpm_stream.masks import segmentation_to_rle
+from xpm_stream.evaluation.open_images_eval import open_images_ap
+from xpm_stream.evaluation.truth import GroundTruth
 
 Setting = Literal["constrained", "generalized"]
 Split = Literal["base", "target", "all"]
-Kind = Literal["box", "mask"]
-_IOU_TYPES: Final[dict[Kind, str]] = {"box": "bbox", "mask": "segm"}
-_WHOLE_AREA: Final = [0, 1e5**2]  # COCOeval's own range "all"
+
+
+_MeanOver = Callable[[Sequence[str]], "AveragePrecision"]  # of the classes that have ground truth
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -34,7 +35,7 @@ class AveragePrecision:
     """AP of one kind, 0..1; None where no class has a ground-truth instance."""
 
     ap50: float | None  # at IoU 0.5
-    ap: float | None  # mean over IoU 0.50:0.05:0.95
+    ap: float | None  # mean over IoU 0.50:0.05:0.95; None too where the protocol has no such figure (open_images)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -67,32 +68,29 @@ def score_instances(
     """Judge detections against ground truth: all classes of all `splits` together, a mean for each split.
 
     For the constrained setting pass one split, and detections made with its words alone; for the generalized pass
-    `{"base": ..., "target": ..., "all": ...}`. Only images that contain one of the classes count. Each of them needs
-    a result (an empty one where nothing was found); results of other images are left out.
+    `{"base": ..., "target": ..., "all": ...}`. Only the images of `truth.images_to_judge` count. Each of them needs
+    a result (an empty one where nothing was found); results of other images are left out. `max_detections` is of each
+    class in an image under `coco`, as in COCOeval, and of an image under federated protocols.
 
     Raises:
-        DataError: an image has no result or two, a detection names a class outside the splits, or no image contains
+        DataError: an image has no result or two, a detection names a class outside the splits, or no image counts for
             any of the classes.
     """
     classes = truth.known_classes(name for names in splits.values() for name in names)
-    image_ids = truth.images_with(classes)
+    image_ids = truth.images_to_judge(classes)
     if not image_ids:
         raise DataError(f"{truth.source}: no image contains any of the {setting} classes; check the split's names")
     chosen = _results_by_image(results, image_ids=image_ids, classes=classes)
-    ground, detections = _coco_ground(truth, image_ids, classes), _coco_detections(truth, chosen)
-    precisions = {
-        kind: _precision(ground, detections, iou_type=iou_type, max_detections=max_detections)
-        for kind, iou_type in _IOU_TYPES.items()
+    judge = _judge_open_images if truth.protocol == "open_images" else _judge_coco
+    means = {
+        kind: judge(truth, chosen, classes=classes, kind=kind, max_detections=max_detections) for kind in IOU_TYPES
     }
-    column = {name: index for index, name in enumerate(sorted(classes, key=truth.category_ids.__getitem__))}
     counts = dict.fromkeys(classes, 0) | truth.count_instances()
 
     def score(names: Sequence[str]) -> Scores:
-        columns = [column[name] for name in truth.known_classes(names)]
+        known = truth.known_classes(names)
         return Scores(
-            box=_mean(precisions["box"], columns),
-            mask=_mean(precisions["mask"], columns),
-            num_instances=sum(counts[name] for name in truth.known_classes(names)),
+            box=means["box"](known), mask=means["mask"](known), num_instances=sum(counts[name] for name in known)
         )
 
     return InstanceScores(
@@ -125,78 +123,50 @@ def _results_by_image(
     return chosen
 
 
-def _coco_ground(truth: GroundTruth, image_ids: Sequence[int], classes: Sequence[str]) -> COCO:
-    annotations: list[dict[str, Any]] = []
-    for image_id in image_ids:
-        image = truth.images[image_id]
-        for annotation in truth.of_classes(image_id, classes):
-            rle = segmentation_to_rle(annotation["segmentation"], height=image["height"], width=image["width"])
-            annotations.append(
-                {
-                    # COCOeval takes a match with annotation 0 for no match, so ids are counted anew from 1.
-                    "id": len(annotations) + 1,
-                    "image_id": image_id,
-                    "category_id": annotation["category_id"],
-                    "bbox": annotation["bbox"],
-                    "area": annotation["area"],
-                    "iscrowd": annotation.get("iscrowd", 0),
-                    "segmentation": rle,
-                }
-            )
-    categories = [{"id": truth.category_ids[name], "name": name} for name in classes]
-    return _coco([{"id": image_id, **_size(truth, image_id)} for image_id in image_ids], annotations, categories)
+def _judge_coco(
+    truth: GroundTruth, results: Sequence[DetectionResult], *, classes: Sequence[str], kind: Kind, max_detections: int
+) -> _MeanOver:
+    inputs = class_inputs(truth, results, classes, kind=kind, max_detections=max_detections)
+    of_class = {
+        name: _precision(one, kind=kind, max_detections=max_detections)
+        for name, one in zip(classes, inputs, strict=True)
+    }
+
+    def mean(names: Sequence[str]) -> AveragePrecision:
+        if not names:
+            return AveragePrecision(ap50=None, ap=None)
+        # As COCOeval.summarize, in its order of classes too (a mean's last digit is its order of summing); -1 marks a
+        # class without ground truth, which the mean leaves out.
+        chosen = np.stack([of_class[name] for name in sorted(names, key=truth.category_ids.__getitem__)], axis=2)
+        strict, all_thresholds = chosen[:1][chosen[:1] > -1], chosen[chosen > -1]
+        return AveragePrecision(
+            ap50=float(np.mean(strict)) if strict.size else None,
+            ap=float(np.mean(all_thresholds)) if all_thresholds.size else None,
+        )
+
+    return mean
 
 
-def _coco_detections(truth: GroundTruth, results: Sequence[DetectionResult]) -> COCO:
-    annotations: list[dict[str, Any]] = []
-    for result in results:
-        boxes = xyxy_to_xywh(result.boxes_xyxy)
-        for box, score, name, mask in zip(boxes, result.scores, result.class_names, result.masks, strict=True):
-            annotations.append(
-                {
-                    "id": len(annotations) + 1,
-                    "image_id": result.image_id,
-                    "category_id": truth.category_ids[name],
-                    "bbox": box.tolist(),
-                    "area": float(box[2] * box[3]),
-                    "iscrowd": 0,
-                    "score": float(score),
-                    "segmentation": dict(mask),
-                }
-            )
-    images = [{"id": result.image_id, **_size(truth, result.image_id)} for result in results]
-    return _coco(images, annotations, [{"id": number, "name": name} for name, number in truth.category_ids.items()])
-
-
-def _size(truth: GroundTruth, image_id: int) -> dict[str, int]:
-    return {side: truth.images[image_id][side] for side in ("height", "width")}
-
-
-def _coco(images: list[dict[str, Any]], annotations: list[dict[str, Any]], categories: list[dict[str, Any]]) -> COCO:
-    coco = COCO()
-    coco.dataset = {"images": images, "annotations": annotations, "categories": categories}
-    with contextlib.redirect_stdout(io.StringIO()):  # pycocotools reports progress with print
-        coco.createIndex()
-    return coco
-
-
-def _precision(ground: COCO, detections: COCO, *, iou_type: str, max_detections: int) -> npt.NDArray[np.float64]:
-    """Return COCOeval's precision [IoU thresholds, recall points, classes] over all areas."""
-    evaluator = COCOeval(ground, detections, iouType=iou_type)
+def _precision(inputs: ClassInputs, *, kind: Kind, max_detections: int) -> npt.NDArray[np.float64]:
+    """Return COCOeval's precision [IoU thresholds, recall points] of one class over all areas."""
+    evaluator = COCOeval(inputs.ground, inputs.detections, iouType=IOU_TYPES[kind])
     evaluator.params.maxDets = [max_detections]
-    evaluator.params.areaRng, evaluator.params.areaRngLbl = [_WHOLE_AREA], ["all"]
-    with contextlib.redirect_stdout(io.StringIO()):
+    evaluator.params.areaRng, evaluator.params.areaRngLbl = [WHOLE_AREA], ["all"]
+    with contextlib.redirect_stdout(io.StringIO()):  # pycocotools reports progress with print
         evaluator.evaluate()
         evaluator.accumulate()
-    precision: npt.NDArray[np.float64] = evaluator.eval["precision"][:, :, :, 0, 0]
+    precision: npt.NDArray[np.float64] = evaluator.eval["precision"][:, :, 0, 0, 0]
     return precision
 
 
-def _mean(precision: npt.NDArray[np.float64], columns: Sequence[int]) -> AveragePrecision:
-    # As COCOeval.summarize: -1 marks a class without ground truth, which the mean leaves out.
-    chosen = precision[:, :, columns]
-    strict, all_thresholds = chosen[:1][chosen[:1] > -1], chosen[chosen > -1]
-    return AveragePrecision(
-        ap50=float(np.mean(strict)) if strict.size else None,
-        ap=float(np.mean(all_thresholds)) if all_thresholds.size else None,
-    )
+def _judge_open_images(
+    truth: GroundTruth, results: Sequence[DetectionResult], *, classes: Sequence[str], kind: Kind, max_detections: int
+) -> _MeanOver:
+    inputs = class_inputs(truth, results, classes, kind=kind, max_detections=max_detections)
+    of_class = {name: open_images_ap(one, kind=kind) for name, one in zip(classes, inputs, strict=True)}
+
+    def mean(names: Sequence[str]) -> AveragePrecision:
+        known = [value for name in names if (value := of_class[name]) is not None]
+        return AveragePrecision(ap50=float(np.mean(known)) if known else None, ap=None)
+
+    return mean

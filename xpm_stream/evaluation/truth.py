@@ -1,4 +1,8 @@
-"""What is really in the images: COCO instance annotations, indexed for judging."""
+"""What is really in the images: instance annotations in COCO's form, indexed for judging.
+
+Three protocols. `coco`: every image is annotated with every class. `lvis` and `open_images` are federated: an image
+says of some classes only whether they are there, and a detection of any other is neither right nor wrong.
+"""
 
 from __future__ import annotations
 
@@ -7,14 +11,18 @@ from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, Literal
 
-import fsspec
 import numpy as np
 import numpy.typing as npt
 
+from xpm_stream.data.class_names import plain_class_names
+from xpm_stream.data.open_images_files import DESCRIPTION as OPEN_IMAGES
+from xpm_stream.data.storage import MAX_ANNOTATIONS_BYTES, read_bytes
 from xpm_stream.errors import BaseSetError
 
+Protocol = Literal["coco", "lvis", "open_images"]
+PROTOCOLS: Final[tuple[Protocol, ...]] = ("coco", "lvis", "open_images")
 _ANNOTATION_FIELDS: Final = ("id", "image_id", "category_id", "bbox", "area", "segmentation")
 
 
@@ -26,35 +34,50 @@ class GroundTruth:
     annotations: Mapping[int, Sequence[Mapping[str, Any]]] = field(repr=False)  # by image id, crowds included
     category_ids: Mapping[str, int]
     source: str = "COCO annotations"
+    protocol: Protocol = "coco"
 
     @classmethod
-    def from_file(cls, path: str | Path) -> GroundTruth:
-        """Read a COCO instance JSON from any fsspec URL.
+    def from_file(cls, path: str | Path, *, protocol: Protocol | None = None) -> GroundTruth:
+        """Read an instance JSON of COCO, LVIS or `datasets open-images` from any fsspec URL.
 
         Raises:
-            BaseSetError: the file cannot be read, or is not COCO instance JSON.
+            BaseSetError: the file cannot be read, or is not such JSON.
         """
+        what = "COCO annotations"
+        content = read_bytes(str(path), what=what, max_bytes=MAX_ANNOTATIONS_BYTES, error_class=BaseSetError)
         try:
-            with fsspec.open(str(path), "rb") as stream:
-                document = json.load(stream)
-        except (OSError, ValueError) as error:
-            raise BaseSetError(f"cannot read COCO annotations {path}: {error}") from error
-        return cls.from_coco(document, source=str(path))
+            document = json.loads(content)
+        except (ValueError, RecursionError) as error:
+            raise BaseSetError(f"cannot read {what} {path}: {error}") from error
+        return cls.from_coco(document, source=str(path), protocol=protocol)
 
     @classmethod
-    def from_coco(cls, document: Mapping[str, Any], *, source: str = "COCO annotations") -> GroundTruth:
-        """Index a COCO instance document: `images`, `annotations`, `categories`.
+    def from_coco(
+        cls, document: Mapping[str, Any], *, source: str = "COCO annotations", protocol: Protocol | None = None
+    ) -> GroundTruth:
+        """Index an instance document: `images`, `annotations`, `categories`.
+
+        The protocol is what the document looks like, unless it is given: LVIS's images list `neg_category_ids`, and
+        files made of Open Images say so in `info`. LVIS's category names become plain words.
 
         Raises:
-            BaseSetError: a part is missing, or an annotation names an image or category that is not there.
+            BaseSetError: a part is missing, an annotation names an image or category that is not there, or the document
+                lacks what a federated protocol needs.
         """
+        if not isinstance(document, Mapping):
+            raise BaseSetError(f"{source} is not COCO instance JSON")
         missing = {"images", "annotations", "categories"} - set(document)
         if missing:
             raise BaseSetError(f"{source}: no {', '.join(sorted(missing))}; expected COCO instance JSON")
         _require_fields(document["images"], ("id", "height", "width"), what="image", source=source)
         _require_fields(document["annotations"], _ANNOTATION_FIELDS, what="annotation", source=source)
         images = {int(image["id"]): image for image in document["images"]}
-        category_ids = {str(category["name"]): int(category["id"]) for category in document["categories"]}
+        _require_fields(document["categories"], ("id", "name"), what="category", source=source)
+        category_ids = _category_ids(document["categories"], source=source)
+        protocol = protocol or _protocol_of(document)
+        if protocol != "coco":
+            fields = ("neg_category_ids", "not_exhaustive_category_ids" if protocol == "lvis" else "pos_category_ids")
+            _require_fields(document["images"], fields, what=f"{protocol} image", source=source)
         known = set(category_ids.values())
         annotations: dict[int, list[Mapping[str, Any]]] = {image_id: [] for image_id in images}
         for annotation in document["annotations"]:
@@ -67,7 +90,7 @@ class GroundTruth:
                     f"{source}: annotation {annotation['id']} has unknown category {annotation['category_id']}"
                 )
             annotations[annotation["image_id"]].append(annotation)
-        return cls(images, annotations, category_ids, source)
+        return cls(images, annotations, category_ids, source, protocol)
 
     def known_classes(self, names: Iterable[str]) -> list[str]:
         """Return the names that are categories here, in the order given, each once."""
@@ -81,6 +104,28 @@ class GroundTruth:
             for image_id, annotations in self.annotations.items()
             if any(annotation["category_id"] in wanted for annotation in annotations)
         )
+
+    def verified(self, image_id: int) -> frozenset[int]:
+        """Return the ids of the categories of which is known whether the image has them; `coco`: all."""
+        if self.protocol == "coco":
+            return frozenset(self.category_ids.values())
+        image = self.images[image_id]
+        present = (annotation["category_id"] for annotation in self.annotations[image_id])
+        return frozenset([*image["neg_category_ids"], *image.get("pos_category_ids", ()), *present])
+
+    def not_exhaustive(self, image_id: int) -> frozenset[int]:
+        """Return the ids of the categories of which the image has more objects than are annotated (`lvis`)."""
+        return frozenset(self.images[image_id]["not_exhaustive_category_ids"] if self.protocol == "lvis" else ())
+
+    def images_to_judge(self, names: Iterable[str]) -> list[int]:
+        """Return the ids of the images that count for the classes, sorted.
+
+        `coco`: those that contain one of them. Federated: those that are known to contain one, or known not to.
+        """
+        if self.protocol == "coco":
+            return self.images_with(names)
+        wanted = {self.category_ids[name] for name in self.known_classes(names)}
+        return sorted(image_id for image_id in self.images if not wanted.isdisjoint(self.verified(image_id)))
 
     def of_classes(self, image_id: int, names: Iterable[str]) -> list[Mapping[str, Any]]:
         """Return the annotations of the classes in an image, crowds included, in file order.
@@ -108,6 +153,7 @@ class GroundTruth:
             {image_id: self.annotations[image_id] for image_id in chosen},
             self.category_ids,
             self.source,
+            self.protocol,
         )
 
     def count_instances(self) -> Counter[str]:
@@ -119,6 +165,23 @@ class GroundTruth:
             for annotation in annotations
             if not annotation.get("iscrowd", 0)
         )
+
+
+def _protocol_of(document: Mapping[str, Any]) -> Protocol:
+    info = document.get("info")
+    if isinstance(info, Mapping) and info.get("description") == OPEN_IMAGES:
+        return "open_images"
+    return "lvis" if any("neg_category_ids" in image for image in document["images"]) else "coco"
+
+
+def _category_ids(categories: Sequence[Mapping[str, Any]], *, source: str) -> dict[str, int]:
+    names = [str(category["name"]) for category in categories]
+    if any(category.get("frequency") for category in categories):
+        names = plain_class_names(names)
+    twice = [name for name, count in Counter(names).items() if count > 1]
+    if twice:
+        raise BaseSetError(f"{source}: several categories are named {', '.join(map(repr, twice[:3]))}")
+    return {name: int(category["id"]) for name, category in zip(names, categories, strict=True)}
 
 
 def _require_fields(items: Sequence[Mapping[str, Any]], fields: Sequence[str], *, what: str, source: str) -> None:

@@ -19,6 +19,7 @@ from xpm_stream.config import RunConfig
 from xpm_stream.data.base_set import BaseImage
 from xpm_stream.evaluation.detector import BoxProposer, Detector
 from xpm_stream.learning.grounding import Company, Matching
+from xpm_stream.methods.found_objects import FoundObjects
 from xpm_stream.records import Annotation, ImagePayload, SampleId
 
 Batch = Any  # made by collate(), read by losses(); opaque to the stages
@@ -115,6 +116,31 @@ class Method(Protocol):
 @runtime_checkable
 class InstanceMethod(Method, Detector, BoxProposer, Protocol):
     """A method whose network finds objects by name: its checkpoints are judged by instance AP and proposal recall."""
+
+
+@runtime_checkable
+class RatedDetector(Protocol):
+    """A method whose detections come with the reliability that its labels carry; `predict` asks it."""
+
+    def detect_rated(
+        self,
+        images: Sequence[npt.NDArray[np.uint8]],
+        words: Sequence[str],
+        *,
+        score_threshold: float,
+        max_detections: int,
+    ) -> Sequence[FoundObjects]:
+        """Return what is found in each image, in order, as `Detector.detect` does for one vocabulary."""
+        ...
+
+
+@runtime_checkable
+class WordCarrier(Protocol):
+    """A method whose checkpoints carry the text embeddings of its words, to be used where there is no encoder."""
+
+    def class_embeddings(self) -> tuple[list[str], Tensor]:
+        """Return N words and their embeddings [N, D] on the CPU."""
+        ...
 
 
 @runtime_checkable

@@ -8,6 +8,7 @@ label, as the paper's were computed beforehand.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import cached_property
 
 import torch
 from torch import Tensor
@@ -27,6 +28,7 @@ from xpm_stream.methods.instance_labels import FoundInstances, pack_instances
 from xpm_stream.methods.known_classes import KnownClasses
 from xpm_stream.methods.region_batch import PseudoTruth
 from xpm_stream.methods.teacher_student import TeacherStudent
+from xpm_stream.networks.class_embeddings import WordEmbedder
 from xpm_stream.records import Annotation
 from xpm_stream.text.caption_nouns import CaptionNouns
 
@@ -34,8 +36,8 @@ from xpm_stream.text.caption_nouns import CaptionNouns
 class Cap2Det(TeacherStudent):
     """Captions say which known classes an image shows; the student finds out where."""
 
-    def __init__(self, config: RunConfig, *, base_classes: Sequence[str]) -> None:
-        super().__init__(config, base_classes=base_classes)
+    def __init__(self, config: RunConfig, *, base_classes: Sequence[str], embedder: WordEmbedder | None = None) -> None:
+        super().__init__(config, base_classes=base_classes, embedder=embedder)
         self._cap2det = config.cap2det
         self._classes = KnownClasses(
             config.cap2det.classes,
@@ -43,10 +45,6 @@ class Cap2Det(TeacherStudent):
             split_file=config.data.split.file,
             vocabulary=lambda: self.vocabulary,
         )
-        # Captions speak of classes in canonical spelling; the words of V_C are in it already.
-        nouns = CaptionNouns.load()
-        names = [] if config.cap2det.classes == "vocabulary" else self._classes.names
-        self._spoken = {nouns.canonical(name) or name: index for index, name in enumerate(names)}
 
     @torch.inference_mode()
     def label(self, images: Sequence[CaptionImage]) -> list[Annotation]:
@@ -113,6 +111,13 @@ class Cap2Det(TeacherStudent):
 
     def teacher_changed(self) -> None:
         """Keep no statistics of a teacher."""
+
+    @cached_property
+    def _spoken(self) -> dict[str, int]:
+        """Captions speak of classes in canonical spelling; the words of V_C are in it already."""
+        nouns = CaptionNouns.load()
+        names = [] if self._cap2det.classes == "vocabulary" else self._classes.names
+        return {nouns.canonical(name) or name: index for index, name in enumerate(names)}
 
     def _image_labels(self, words: Sequence[str], rows: Tensor) -> list[int]:
         """Return the indices of the classes that captions with these nouns name, in order of first mention."""

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
+from torch import Tensor
 
 from xpm_stream.engines.base import Detections
 from xpm_stream.learning.views import ViewGeometry
@@ -21,9 +22,12 @@ class FoundObjects:
     scores: npt.NDArray[np.float32]  # [N], 0..1
     class_names: list[str]
     masks: list[CocoRle]  # of the whole image
+    reliability: npt.NDArray[np.float32] | None = None  # [N], 0..1; none where it was not asked for, or there is none
 
 
-def found_objects(detections: Detections, *, geometry: ViewGeometry, words: Sequence[str]) -> FoundObjects:
+def found_objects(
+    detections: Detections, *, geometry: ViewGeometry, words: Sequence[str], reliability: Tensor | None = None
+) -> FoundObjects:
     """Map detections of a view to the stored image, masks pasted and encoded."""
     height, width = geometry.stored_hw
     boxes = geometry.boxes_to_stored(detections.boxes_xyxy).float().cpu().numpy()
@@ -36,4 +40,5 @@ def found_objects(detections: Detections, *, geometry: ViewGeometry, words: Sequ
             encode_rle(paste_roi_mask(grid, box, height=height, width=width))
             for grid, box in zip(grids, boxes, strict=True)
         ],
+        reliability=None if reliability is None else reliability.float().cpu().numpy(),
     )

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 from xpm_stream.config import RunConfig
 from xpm_stream.methods.without_labels import WithoutLabels
+from xpm_stream.networks.class_embeddings import WordEmbedder
 
 
 class Omp(WithoutLabels):
@@ -14,6 +15,6 @@ class Omp(WithoutLabels):
     A response that is alike in all cells adds nothing: it says whether, not where.
     """
 
-    def __init__(self, config: RunConfig, *, base_classes: Sequence[str]) -> None:
-        super().__init__(config, base_classes=base_classes)
+    def __init__(self, config: RunConfig, *, base_classes: Sequence[str], embedder: WordEmbedder | None = None) -> None:
+        super().__init__(config, base_classes=base_classes, embedder=embedder)
         self._engine.mask_prior_weight = config.omp.prior_weight

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from xpm_stream.config import RunConfig
-from xpm_stream.engines.base import Features
+from xpm_stream.engines.base import Detections, Features
 from xpm_stream.errors import MessageError
 from xpm_stream.learning.box_jitter import RELIABLE, box_deviation, jitter_boxes, jitter_reliability
 from xpm_stream.learning.region_matching import UNMATCHED, match_regions
@@ -22,13 +22,14 @@ from xpm_stream.methods.base import CaptionImage
 from xpm_stream.methods.region_batch import PseudoTruth
 from xpm_stream.methods.teacher_student import Scene
 from xpm_stream.methods.visual_teacher import VisualTeacher, confident_part
+from xpm_stream.networks.class_embeddings import WordEmbedder
 
 
 class SoftTeacher(VisualTeacher):
     """Soft background and box jitter."""
 
-    def __init__(self, config: RunConfig, *, base_classes: Sequence[str]) -> None:
-        super().__init__(config, base_classes=base_classes, section=config.soft_teacher)
+    def __init__(self, config: RunConfig, *, base_classes: Sequence[str], embedder: WordEmbedder | None = None) -> None:
+        super().__init__(config, base_classes=base_classes, section=config.soft_teacher, embedder=embedder)
         self._soft = config.soft_teacher
 
     @property
@@ -40,17 +41,25 @@ class SoftTeacher(VisualTeacher):
         self, scene: Scene, boxes_xyxy: Sequence[Tensor], images: Sequence[CaptionImage]
     ) -> list[Tensor]:
         """Shake each box, let the teacher refine the copies, and see how far they scatter."""
+        # Seeded by the sample: a label made twice is the same.
+        seeds = [zlib.crc32(str(image.sample).encode()) for image in images]
+        return self._steadiness(scene.features, boxes_xyxy, seeds=seeds)
+
+    def rate(self, features: Features, found: Sequence[Detections], *, words: Sequence[str]) -> list[Tensor]:
+        """Box jitter, as labels have it."""
+        return self._steadiness(features, [one.boxes_xyxy for one in found], seeds=[0] * len(found))
+
+    def _steadiness(self, features: Features, boxes_xyxy: Sequence[Tensor], *, seeds: Sequence[int]) -> list[Tensor]:
         shaken = [
             jitter_boxes(
                 boxes,
                 copies=self._soft.jitters,
                 scale=self._soft.jitter_scale,
-                # Seeded by the sample: a label made twice is the same.
-                generator=torch.Generator().manual_seed(zlib.crc32(str(image.sample).encode())),
+                generator=torch.Generator().manual_seed(seed),
             )
-            for boxes, image in zip(boxes_xyxy, images, strict=True)
+            for boxes, seed in zip(boxes_xyxy, seeds, strict=True)
         ]
-        refined = self._engine.embed_regions(scene.features, [one.flatten(0, 1) for one in shaken]).refined_xyxy
+        refined = self._engine.embed_regions(features, [one.flatten(0, 1) for one in shaken]).refined_xyxy
         return [
             jitter_reliability(
                 box_deviation(copies.reshape(len(boxes), self._soft.jitters, 4), boxes),

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from xpm_stream.config import RunConfig
 from xpm_stream.data.base_set import BaseImage
 from xpm_stream.engines import build_engine
-from xpm_stream.engines.base import DetectionLimits, Features, Regions
+from xpm_stream.engines.base import DetectionLimits, Detections, Features, Regions
 from xpm_stream.learning.grounding import Company, Matching
 from xpm_stream.learning.losses import require_finite
 from xpm_stream.learning.views import ViewGeometry, plan_view, view_pixels
@@ -24,7 +24,7 @@ from xpm_stream.methods.base import Batch, CaptionImage, LabelledImage
 from xpm_stream.methods.caption_grounding import CaptionBatch, collate_captions, ground_captions
 from xpm_stream.methods.found_objects import FoundObjects, found_objects
 from xpm_stream.methods.region_batch import PseudoTruth, RegionBatch, collate_regions, pad_views
-from xpm_stream.networks.class_embeddings import ClassEmbeddings, VocabularyEmbeddings
+from xpm_stream.networks.class_embeddings import ClassEmbeddings, VocabularyEmbeddings, WordEmbedder
 from xpm_stream.networks.text_encoder import TextEmbedder
 from xpm_stream.records import Annotation
 from xpm_stream.text.caption_nouns import CaptionNouns
@@ -47,11 +47,12 @@ class Scene:
 class TeacherStudent(ABC):
     """A region method: one network of an engine, words as classes, ground truth on base images."""
 
-    def __init__(self, config: RunConfig, *, base_classes: Sequence[str]) -> None:
+    def __init__(self, config: RunConfig, *, base_classes: Sequence[str], embedder: WordEmbedder | None = None) -> None:
+        """`embedder` gives the text embeddings; none: the encoder that `config.text` names."""
         self._config = config
         self._base_classes = list(base_classes)
         self._class_index = {name: index for index, name in enumerate(self._base_classes)}
-        self._embeddings = ClassEmbeddings(TextEmbedder(config.text))
+        self._embeddings = ClassEmbeddings(embedder or TextEmbedder(config.text))
         # As captions are read: a base class and the noun that names it are one word of V_C.
         nouns = CaptionNouns.load()
         base_words = dict.fromkeys(nouns.canonical(name) or name for name in self._base_classes)
@@ -196,6 +197,39 @@ class TeacherStudent(ABC):
             ]
             for answer, words in zip(answers, vocabularies, strict=True)
         ]
+
+    @torch.inference_mode()
+    def detect_rated(
+        self, images: Sequence[Pixels], words: Sequence[str], *, score_threshold: float, max_detections: int
+    ) -> list[FoundObjects]:
+        """Find objects by name as `detect` does, each with the reliability that labels of this method carry."""
+        if not images:
+            return []
+        features, geometries = self._extract(images)
+        limits = DetectionLimits(
+            score_threshold=score_threshold,
+            nms_iou=self._config.evaluation.nms_iou,
+            max_detections=max_detections,
+        )
+        vocabulary = self._embeddings.of(words, device=self.device)
+        (answer,) = self._engine.detect(features, vocabularies=[vocabulary], limits=limits)
+        rated: Sequence[Tensor | None] | None = self.rate(features, answer, words=words)
+        if rated is None:
+            rated = [None] * len(answer)
+        return [
+            found_objects(detections, geometry=geometry, words=words, reliability=reliability)
+            for detections, geometry, reliability in zip(answer, geometries, rated, strict=True)
+        ]
+
+    def rate(self, features: Features, found: Sequence[Detections], *, words: Sequence[str]) -> list[Tensor] | None:
+        """Return the reliability [K] of each image's detections, 0..1; none where labels of this method have none."""
+        return None
+
+    @torch.inference_mode()
+    def class_embeddings(self) -> tuple[list[str], Tensor]:
+        """Return the base classes and the words of V_C, N together, and their text embeddings [N, D] on the CPU."""
+        words = list(dict.fromkeys([*self._base_classes, *self.vocabulary.words]))
+        return words, self._embeddings.of(words, device=self.device).float().cpu()
 
     @torch.inference_mode()
     def propose_boxes(self, images: Sequence[Pixels]) -> list[npt.NDArray[np.float32]]:

@@ -17,13 +17,14 @@ from xpm_stream.learning.focal import focal_loss
 from xpm_stream.learning.losses import BACKGROUND
 from xpm_stream.methods.region_batch import PseudoTruth
 from xpm_stream.methods.visual_teacher import VisualTeacher
+from xpm_stream.networks.class_embeddings import WordEmbedder
 
 
 class UnbiasedTeacher(VisualTeacher):
     """A threshold and a focal loss."""
 
-    def __init__(self, config: RunConfig, *, base_classes: Sequence[str]) -> None:
-        super().__init__(config, base_classes=base_classes, section=config.unbiased_teacher)
+    def __init__(self, config: RunConfig, *, base_classes: Sequence[str], embedder: WordEmbedder | None = None) -> None:
+        super().__init__(config, base_classes=base_classes, section=config.unbiased_teacher, embedder=embedder)
         self._unbiased = config.unbiased_teacher
         self._focal = partial(focal_loss, gamma=config.unbiased_teacher.focal_gamma)
         self._engine.classification_loss = self._focal  # on base images too

@@ -28,6 +28,7 @@ from xpm_stream.methods.instance_labels import FoundInstances, pack_instances
 from xpm_stream.methods.known_classes import KnownClasses
 from xpm_stream.methods.region_batch import PseudoTruth
 from xpm_stream.methods.teacher_student import Scene, TeacherStudent
+from xpm_stream.networks.class_embeddings import WordEmbedder
 from xpm_stream.records import Annotation
 
 
@@ -43,8 +44,15 @@ class ClassifiedRegions:
 class VisualTeacher(TeacherStudent):
     """Confident detections of the teacher, weakly viewed, teach a student that sees strong views."""
 
-    def __init__(self, config: RunConfig, *, base_classes: Sequence[str], section: VisualTeacherConfig) -> None:
-        super().__init__(config, base_classes=base_classes)
+    def __init__(
+        self,
+        config: RunConfig,
+        *,
+        base_classes: Sequence[str],
+        section: VisualTeacherConfig,
+        embedder: WordEmbedder | None = None,
+    ) -> None:
+        super().__init__(config, base_classes=base_classes, embedder=embedder)
         self._visual = section
         self._classes = KnownClasses(
             section.classes,

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from xpm_stream.config import RunConfig
-from xpm_stream.engines.base import Features
+from xpm_stream.engines.base import Detections, Features
 from xpm_stream.learning.assignment import find_assignment
 from xpm_stream.learning.box_voting import vote_boxes
 from xpm_stream.learning.confidence import (
@@ -40,8 +40,10 @@ from xpm_stream.learning.weighting import StudentEvidence, find_weighting, noise
 from xpm_stream.methods.base import CaptionImage
 from xpm_stream.methods.instance_labels import FoundInstances, pack_instances
 from xpm_stream.methods.matched_regions import match_proposals
+from xpm_stream.methods.rated_detections import rate_detections
 from xpm_stream.methods.region_batch import PseudoTruth, RegionBatch
 from xpm_stream.methods.teacher_student import Scene, TeacherStudent
+from xpm_stream.networks.class_embeddings import WordEmbedder
 from xpm_stream.records import Annotation
 
 
@@ -77,8 +79,8 @@ class TeacherEvidence:
 class Xpm(TeacherStudent):
     """The teacher gives each caption word a region, mask and reliability; the student learns them beside base truth."""
 
-    def __init__(self, config: RunConfig, *, base_classes: Sequence[str]) -> None:
-        super().__init__(config, base_classes=base_classes)
+    def __init__(self, config: RunConfig, *, base_classes: Sequence[str], embedder: WordEmbedder | None = None) -> None:
+        super().__init__(config, base_classes=base_classes, embedder=embedder)
         self._xpm = config.xpm
         self._assign = find_assignment(config.xpm.assignment, block_iou=config.xpm.block_iou)
         self._weighting = find_weighting(config.xpm.weighting)
@@ -189,6 +191,23 @@ class Xpm(TeacherStudent):
         if weights is not None:
             self._observe("alpha", weights.float().cpu().tolist())
         return cross_modal_loss(logits, word_columns, background=self._xpm.background_in_cross_modal, weights=weights)
+
+    def rate(self, features: Features, found: Sequence[Detections], *, words: Sequence[str]) -> list[Tensor] | None:
+        """Reliability as labels have it (`xpm.reliability`), the words asked for in place of a caption's."""
+        return rate_detections(
+            self._engine,
+            features,
+            found,
+            asked=self._embeddings.of(words, device=self.device),
+            vocabulary=lambda: self._embeddings.of(
+                list(dict.fromkeys([*self.vocabulary.words, *words])), device=self.device
+            ),
+            words=words,
+            config=self._xpm,
+            standardised=self._standardised,
+            eta=self._eta.eta,
+            dropout=self._dropout,
+        )
 
     def teacher_changed(self) -> None:
         """Let the next labels rule the per-word statistics: they belonged to other weights."""

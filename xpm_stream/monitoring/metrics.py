@@ -7,7 +7,6 @@ from typing import Any, Final, Literal, TypeVar, get_type_hints
 
 from prometheus_client import CollectorRegistry, Histogram, ProcessCollector
 
-from xpm_stream import __version__
 from xpm_stream.monitoring.metric_spec import MetricSpec
 from xpm_stream.monitoring.metric_tables import (
     GROUPS,
@@ -19,6 +18,7 @@ from xpm_stream.monitoring.metric_tables import (
     QueueMetrics,
     TrainerMetrics,
 )
+from xpm_stream.version import __version__
 
 Role = Literal["labeler", "trainer", "promoter", "monitor"]
 

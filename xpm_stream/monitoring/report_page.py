@@ -9,7 +9,6 @@ from typing import Final
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
-from xpm_stream import __version__
 from xpm_stream.monitoring.report_chart_parts import quantity_text, statistic_text
 from xpm_stream.monitoring.report_data import SHOWN_PROMOTIONS, SHOWN_SHARDS, ReportData
 from xpm_stream.monitoring.report_drift_chart import drift_chart, references_of
@@ -20,6 +19,7 @@ from xpm_stream.monitoring.report_words import changed_words, top_words
 from xpm_stream.monitoring.standing import Absent, RunStanding
 from xpm_stream.monitoring.times import utc_text
 from xpm_stream.monitoring.view_parts import age_text, bytes_text, counted
+from xpm_stream.version import __version__
 
 _WIDE_POINTS: Final = 360
 _NARROW_POINTS: Final = 120

@@ -36,6 +36,14 @@ class SplitScores(msgspec.Struct, frozen=True, kw_only=True):
     num_instances: int = 0
 
 
+class ClassScores(msgspec.Struct, frozen=True, kw_only=True):
+    """One class; None in a setting that was not judged, or where no image counts for the class's split."""
+
+    split: str  # base or target
+    constrained: SplitScores | None = None
+    generalized: SplitScores | None = None
+
+
 class ModelScores(msgspec.Struct, frozen=True, kw_only=True):
     """One evaluated model."""
 
@@ -43,9 +51,12 @@ class ModelScores(msgspec.Struct, frozen=True, kw_only=True):
     promotion: int | None = None  # its number in the promotion log, where it has one
     step: int | None = None  # optimiser step of the student
     num_images: int
+    protocol: str = "coco"  # whose rules: coco, lvis, open_images
     constrained: dict[str, SplitScores]  # base, target
     generalized: dict[str, SplitScores]  # base, target, all
     proposal_recall: dict[str, dict[str, float | None]] = msgspec.field(default_factory=dict)  # split -> k -> percent
+    classes: dict[str, ClassScores] = msgspec.field(default_factory=dict)  # not kept in summary.json
+    absent_classes: list[str] = msgspec.field(default_factory=list)  # of the split, but not of the annotations
 
 
 class PromotionRecord(msgspec.Struct, frozen=True, kw_only=True):
@@ -132,7 +143,12 @@ class RunSummary(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def write_summary(summary: RunSummary, path: str | Path) -> Path:
-    """Write `summary.json`, indented, in one step: a reader never sees half of it."""
+    """Write `summary.json`, indented, in one step: a reader never sees half of it.
+
+    Figures of single classes stay where they are, in the run folder's `evaluations/`.
+    """
+    models = {name: msgspec.structs.replace(scores, classes={}) for name, scores in summary.models.items()}
+    summary = msgspec.structs.replace(summary, models=models)
     target = Path(path)
     target.parent.mkdir(parents=True, exist_ok=True)
     unfinished = target.with_name(target.name + ".partial")

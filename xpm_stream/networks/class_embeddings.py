@@ -14,6 +14,11 @@ from xpm_stream.vocabulary import Vocabulary
 class WordEmbedder(Protocol):
     """Turns words into vectors; `networks.text_encoder.TextEmbedder` does."""
 
+    @property
+    def dimension(self) -> int:
+        """D, the width of the text space."""
+        ...
+
     def embed(self, words: Sequence[str]) -> Tensor:
         """Return float32 [N, D] for N words, in order."""
         ...
@@ -32,12 +37,6 @@ class _GrowingTable:
     def __len__(self) -> int:
         return self._filled
 
-    @property
-    def width(self) -> int:
-        """D."""
-        assert self._rows is not None, "nothing was ever added"
-        return int(self._rows.shape[1])
-
     @torch.inference_mode(mode=False)
     def append(self, new: Tensor) -> None:
         """Add rows [n, D]."""
@@ -48,7 +47,9 @@ class _GrowingTable:
                 grown = grown.to(self._rows.device)
                 grown[: self._filled] = self._rows[: self._filled]
             self._rows = grown
-        self._rows[self._filled : wanted] = new.to(self._rows.device)
+        # Behind autograd's back: what was given out ends before these rows, but shares their storage, and a loss that
+        # keeps it for its gradient (dot-product logits do) would else be told that it was changed.
+        self._rows.data[self._filled : wanted] = new.to(self._rows.device)
         self._filled = wanted
 
     @torch.inference_mode(mode=False)
@@ -81,9 +82,7 @@ class ClassEmbeddings:
     @property
     def dimension(self) -> int:
         """D, the width of the text space."""
-        if not len(self._table):
-            self._admit(["object"])
-        return self._table.width
+        return self._embedder.dimension
 
     def _admit(self, words: Sequence[str]) -> None:
         missing = [word for word in dict.fromkeys(words) if word not in self._rows]

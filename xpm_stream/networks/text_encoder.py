@@ -107,10 +107,17 @@ class Wordpieces:
         """
         self._files = locate_encoder(config.encoder)
         self._pieces = _wordpieces(self._files)
+        self._unknown: frozenset[int] | None = None
 
     def indices(self, text: str) -> list[int]:
         """Return the rows of a text's wordpieces, without special tokens; none of a text without any."""
         return self._pieces(text)
+
+    def knows(self, text: str) -> bool:
+        """Tell whether a text has a wordpiece other than the one that stands for everything unknown."""
+        if self._unknown is None:
+            self._unknown = _unknown_piece(self._files)
+        return any(piece not in self._unknown for piece in self._pieces(text))
 
     def embeddings(self) -> Tensor:
         """Return the whole table, float32 [V, E] on the CPU."""
@@ -200,6 +207,19 @@ def _wordpieces(files: EncoderFiles) -> Callable[[str], list[int]]:
         return lambda word: list(fast.encode(word, add_special_tokens=False).ids)
     slow = _auto_tokenizer(files)
     return lambda word: list(slow(word, add_special_tokens=False)["input_ids"])
+
+
+def _unknown_piece(files: EncoderFiles) -> frozenset[int]:
+    """The wordpiece of everything unknown; none of an encoder that spells everything out."""
+    if files.tokenizer.is_file():
+        from tokenizers import Tokenizer
+
+        fast = Tokenizer.from_file(str(files.tokenizer))
+        token = getattr(fast.model, "unk_token", None)
+        found = fast.token_to_id(token) if token else None
+    else:
+        found = _auto_tokenizer(files).unk_token_id
+    return frozenset() if found is None else frozenset({int(found)})
 
 
 def _rows_on_disk(path: Path, key: str) -> Callable[[list[int]], Tensor]:

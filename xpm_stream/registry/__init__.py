@@ -1,6 +1,7 @@
 """Checkpoints and the promotion log on any fsspec URL. No torch."""
 
-from xpm_stream.registry.checkpoints import CheckpointStore, trim_cache
+from xpm_stream.registry.cache import CheckpointCache
+from xpm_stream.registry.checkpoints import CheckpointStore
 from xpm_stream.registry.manifest import CheckpointInfo
 from xpm_stream.registry.model_card import Lineage, ModelCard, Parent, render_model_card
 from xpm_stream.registry.promotion_log import Action, Candidate, PromotionEntry, PromotionLog
@@ -8,6 +9,7 @@ from xpm_stream.registry.promotion_log import Action, Candidate, PromotionEntry,
 __all__ = [
     "Action",
     "Candidate",
+    "CheckpointCache",
     "CheckpointInfo",
     "CheckpointStore",
     "Lineage",
@@ -16,5 +18,4 @@ __all__ = [
     "PromotionEntry",
     "PromotionLog",
     "render_model_card",
-    "trim_cache",
 ]

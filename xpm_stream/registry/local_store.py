@@ -8,7 +8,7 @@ import fcntl
 import os
 import shutil
 import uuid
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Final
 
@@ -58,15 +58,23 @@ class LocalStore:
                 raise FileTooLarge(path, url=self.url, max_bytes=max_bytes)
             return stream.read()
 
-    def fetch(self, path: str, target: Path) -> None:
+    def fetch(self, path: str, target: Path, *, size: int, on_bytes: Callable[[int], object]) -> None:
         """Link the file at `target`, or copy it where another disk forbids links."""
         source = self._root / path
+        if not source.exists():
+            raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), str(source))
+        if source.stat().st_size > size:
+            raise FileTooLarge(path, url=self.url, max_bytes=size)
+        target.unlink(missing_ok=True)
         try:
             os.link(source, target)
         except OSError as error:
             if error.errno != errno.EXDEV and error.errno not in _NO_HARD_LINKS:
                 raise
             shutil.copyfile(source, target)
+            with target.open("rb") as copied:
+                os.fsync(copied.fileno())
+        on_bytes(target.stat().st_size)
 
     def names(self, folder: str) -> list[str]:
         """Sorted names of what lies directly in `folder`."""

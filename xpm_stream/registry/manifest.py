@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 from typing import Any, Final
 
 import msgspec
@@ -13,6 +14,7 @@ from xpm_stream.registry.store import FileDigest
 
 MANIFEST: Final = "manifest.json"
 _FORMAT: Final = 1
+_NAME: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}")
 
 
 class CheckpointInfo(msgspec.Struct, frozen=True, kw_only=True):
@@ -33,6 +35,11 @@ class CheckpointInfo(msgspec.Struct, frozen=True, kw_only=True):
         return sum(digest.size for digest in self.files.values())
 
 
+def can_name(text: str) -> bool:
+    """Whether a checkpoint or a file of one can be called this: a name, no path."""
+    return _NAME.fullmatch(text) is not None
+
+
 def seal(info: CheckpointInfo) -> tuple[CheckpointInfo, bytes]:
     """Return `info` with its digest, and the bytes of its manifest.
 
@@ -48,13 +55,13 @@ def seal(info: CheckpointInfo) -> tuple[CheckpointInfo, bytes]:
     return msgspec.convert(tree, CheckpointInfo), json.dumps(tree, indent=2, allow_nan=False).encode() + b"\n"
 
 
-def parse_manifest(data: bytes, *, name: str, url: str) -> CheckpointInfo:
-    """Decode and check a manifest.
+def parse_manifest(data: bytes, *, name: str | None, url: str) -> CheckpointInfo:
+    """Decode and check a manifest; `name` is what its checkpoint must be called, none: whatever it says.
 
     Raises:
         CheckpointError: it is damaged, of another checkpoint, or of a newer format.
     """
-    where = f"checkpoint {name!r} in {url}"
+    where = f"checkpoint {name!r} in {url}" if name is not None else f"the checkpoint at {url}"
     try:
         tree = json.loads(data)
         if isinstance(tree, dict) and isinstance(tree.get("format"), int) and tree["format"] > _FORMAT:
@@ -66,8 +73,11 @@ def parse_manifest(data: bytes, *, name: str, url: str) -> CheckpointInfo:
         if isinstance(error, CheckpointError):
             raise
         raise CheckpointError(f"{where} has a damaged {MANIFEST} ({error}): delete this checkpoint") from error
-    if info.name != name or info.digest != _digest(tree):
+    if name not in (None, info.name) or info.digest != _digest(tree):
         raise CheckpointError(f"{where} has a {MANIFEST} that was altered: delete this checkpoint")
+    for text in (info.name, *info.files):
+        if not can_name(text) or text == MANIFEST:
+            raise CheckpointError(f"{where} has a {MANIFEST} that names {text!r}, which is no name: do not use it")
     return info
 
 

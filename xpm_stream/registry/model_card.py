@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Any, Final
@@ -12,6 +13,8 @@ import yaml
 from xpm_stream.errors import CheckpointError
 
 MODEL_CARD: Final = "README.md"
+_CELLS: Final = re.compile(r"(?<!\\)\|")
+_ITEM: Final = re.compile(r"(?:-|\d+\.) (.*)")
 
 
 class Parent(msgspec.Struct, frozen=True, kw_only=True):
@@ -74,6 +77,32 @@ def render_model_card(card: ModelCard | Mapping[str, Any]) -> str:
         _section("Files", "`manifest.json` holds the sha256 of every file; loading checks them."),
     ]
     return "\n\n".join(section for section in sections if section) + "\n"
+
+
+class CardSection(msgspec.Struct, frozen=True, kw_only=True):
+    """What one section of a model card says."""
+
+    facts: dict[str, str] = msgspec.field(default_factory=dict)  # of its tables with two columns
+    rows: list[list[str]] = msgspec.field(default_factory=list)  # of its wider tables, head first
+    lines: list[str] = msgspec.field(default_factory=list)  # of its lists
+
+
+def parse_model_card(text: str) -> dict[str, CardSection]:
+    """Return what a card that `render_model_card` wrote says, by section; the facts before the first have no title."""
+    sections: dict[str, CardSection] = {}
+    current = sections.setdefault("", CardSection())
+    for line in text.partition("\n# ")[2].splitlines():
+        if line.startswith("## "):
+            current = sections.setdefault(line.removeprefix("## "), CardSection())
+        elif line.startswith("| "):
+            cells = [cell.strip().replace("\\|", "|") for cell in _CELLS.split(line.strip().strip("|"))]
+            if len(cells) > 2 and set(cells) != {"---"}:
+                current.rows.append(cells)
+            elif len(cells) == 2 and cells[0] not in ("", "---", "set"):
+                current.facts[cells[0]] = cells[1]
+        elif (item := _ITEM.match(line)) is not None:
+            current.lines.append(item[1])
+    return sections
 
 
 def _header(card: ModelCard) -> str:

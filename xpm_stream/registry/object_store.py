@@ -5,14 +5,23 @@ from __future__ import annotations
 import contextlib
 import threading
 import uuid
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, Final
 
 from fsspec import AbstractFileSystem
 
 from xpm_stream.errors import RegistryError
-from xpm_stream.registry.store import MAX_READ_BYTES, FileDigest, FileTooLarge, digest_of, digest_of_file
+from xpm_stream.registry.store import (
+    CHUNK_BYTES,
+    MAX_READ_BYTES,
+    FileDigest,
+    FileTooLarge,
+    append_chunks,
+    digest_of,
+    digest_of_file,
+    foreign_errors_as_os,
+)
 
 # fsspec's memory filesystem is one dictionary of this process and looks before it writes: this makes it one step.
 _MEMORY_LOCK: Final = threading.Lock()
@@ -49,20 +58,35 @@ class ObjectStore:
 
     def read(self, path: str, *, max_bytes: int = MAX_READ_BYTES) -> bytes:
         """Return an object's bytes."""
-        size = self._fs.info(self._full(path)).get("size")  # none: a web server that does not say
-        if size is not None and size > max_bytes:
-            raise FileTooLarge(path, url=self._url, max_bytes=max_bytes)
-        data: bytes = self._fs.cat_file(self._full(path))
+        with foreign_errors_as_os(self._url):
+            size = self._fs.info(self._full(path)).get("size")  # none: a backend that does not say
+            if size is not None and size > max_bytes:
+                raise FileTooLarge(path, url=self._url, max_bytes=max_bytes)
+            data: bytes = self._fs.cat_file(self._full(path))
         return data
 
-    def fetch(self, path: str, target: Path) -> None:
-        """Download an object."""
-        self._fs.get_file(self._full(path), str(target))
+    def fetch(self, path: str, target: Path, *, size: int, on_bytes: Callable[[int], object]) -> None:
+        """Download an object by ranges."""
+        full = self._full(path)
+
+        def chunks_from(offset: int) -> Iterator[bytes]:
+            with foreign_errors_as_os(self._url):
+                found = self._fs.info(full).get("size")
+                if found is not None and found > size:
+                    raise FileTooLarge(path, url=self._url, max_bytes=size)
+                while offset < size:
+                    chunk = self._fs.cat_file(full, start=offset, end=min(offset + CHUNK_BYTES, size))
+                    if not chunk:
+                        return  # shorter than it should be: its sha256 will say so
+                    offset += len(chunk)
+                    yield chunk
+
+        append_chunks(target, chunks_from, path=path, url=self._url, size=size, on_bytes=on_bytes)
 
     def names(self, folder: str) -> list[str]:
         """Sorted names of what lies directly in `folder`."""
         try:
-            with self._lock:
+            with self._lock, foreign_errors_as_os(self._url):
                 paths = self._fs.ls(self._full(folder), detail=False)
         except FileNotFoundError:
             return []
@@ -90,7 +114,7 @@ class ObjectStore:
     def put_new(self, path: str, content: bytes | Path) -> FileDigest:
         """Create one object from bytes or a local file."""
         if isinstance(content, Path) and "memory" not in self._fs.protocol:
-            with _conflicts_as_exists():
+            with foreign_errors_as_os(self._url), _conflicts_as_exists():
                 self._fs.put_file(str(content), self._full(path), mode="create")
             return digest_of_file(content)
         data = content if isinstance(content, bytes) else content.read_bytes()
@@ -99,11 +123,11 @@ class ObjectStore:
 
     def delete(self, path: str) -> None:
         """Delete one object, if it is still there."""
-        with contextlib.suppress(FileNotFoundError):
+        with contextlib.suppress(FileNotFoundError), foreign_errors_as_os(self._url):
             self._fs.rm_file(self._full(path))
 
     def _put_new(self, path: str, data: bytes) -> None:
-        with self._lock, _conflicts_as_exists():
+        with self._lock, foreign_errors_as_os(self._url), _conflicts_as_exists():
             self._fs.pipe_file(self._full(path), data, mode="create")
 
     def _require_atomic_create(self) -> None:
@@ -116,7 +140,7 @@ class ObjectStore:
             except FileExistsError:
                 self._proven = True
             finally:
-                self._fs.rm_file(self._full(probe))
+                self.delete(probe)
         if not self._proven:
             raise RegistryError(
                 f"{self._url} cannot create a file only if it is absent, so two promoters could both win; "

@@ -15,6 +15,7 @@ class RetentionPolicy:
 
     keep_promotions: int  # the last so many teachers that were promoted and not revoked, the champion among them
     keep_candidates: int  # the last so many that were refused, inconclusive, or revoked
+    keep_s: float = 0.0  # whatever was promoted or decided so lately stays beyond those counts
     keep_unnamed_s: float  # what neither a candidate nor the log names: its trainer may be about to propose it
 
 
@@ -55,6 +56,8 @@ def kept_checkpoints(
     firsts = [*[entry for entry in entries if entry.action == "promote"][:1], *live[:1]]
     kept = {info.name: "not proposed yet" for info in checkpoints if _is_unnamed(info, named, policy, now_s)}
     kept |= dict.fromkeys(_first_distinct(passed_over, policy.keep_candidates), "refused, but lately")
+    young = [entry.checkpoint for entry in entries if policy.keep_s and now_s - entry.created_at_s < policy.keep_s]
+    kept |= dict.fromkeys(young, "decided within registry.keep_days")
     last = _first_distinct((entry.checkpoint for entry in reversed(live)), policy.keep_promotions)
     kept |= dict.fromkeys(last, "promoted lately")
     kept |= {entry.checkpoint: "the first teacher" for entry in firsts}

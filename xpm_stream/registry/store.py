@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
+import errno
 import hashlib
+import http
+import os
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Final, Protocol
@@ -12,7 +16,7 @@ from typing import Final, Protocol
 import fsspec.core
 import msgspec
 
-from xpm_stream.errors import RegistryError
+from xpm_stream.errors import RegistryError, XpmStreamError
 
 CHUNK_BYTES: Final = 8 * 1024 * 1024  # unit of copying and hashing
 MAX_RECORD_BYTES: Final = 64 * 1024 * 1024  # of a manifest, an entry of a log, a lease
@@ -21,6 +25,10 @@ MAX_READ_BYTES: Final = 1024 * 1024 * 1024  # of what is none of these, nor a ch
 # Only these create a file atomically if it is not there (S3: If-None-Match; GCS: ifGenerationMatch=0).
 # fsspec's default `mode="create"` looks first and writes then, so two promoters could both win.
 _OBJECT_PROTOCOLS: Final = frozenset({"s3", "s3a", "gs", "gcs", "memory"})
+# Whose errors are not OSErrors.
+_CLIENTS: Final = frozenset(
+    {"aiohttp", "botocore", "aiobotocore", "gcsfs", "google", "huggingface_hub", "httpx", "requests"}
+)
 _FORBIDDEN_PROTOCOLS: Final = frozenset({"pipe", "python", "pyscript", "reference", "dask", "jlab", "jupyter"})
 
 
@@ -36,6 +44,10 @@ class FileDigest(msgspec.Struct, frozen=True):
 
     size: int  # bytes
     sha256: str  # lower-case hex
+
+
+class NotListed(RegistryError):
+    """A web server that does not list its folders."""
 
 
 class Draft(Protocol):
@@ -86,16 +98,25 @@ class Store(Protocol):
         """
         ...
 
-    def fetch(self, path: str, target: Path) -> None:
-        """Bring a file to the local path `target` (which must not exist); on the same disk this is a hard link.
+    def fetch(self, path: str, target: Path, *, size: int, on_bytes: Callable[[int], object]) -> None:
+        """Bring a file that should have `size` bytes to the local path `target`, and sync it.
+
+        If `target` holds the beginning of it, only the rest is brought, where the backend can. On the same disk it
+        becomes a hard link. `on_bytes` is told how many bytes of it are here, each time there are more.
 
         Raises:
             FileNotFoundError: there is none.
+            FileTooLarge: it has more than `size` bytes.
+            OSError: it could not be read or written; what has come stays in `target`.
         """
         ...
 
     def names(self, folder: str) -> list[str]:
-        """Sorted names of what lies directly in `folder`, dot files left out; none if there is no such folder."""
+        """Sorted names of what lies directly in `folder`, dot files left out; none if there is no such folder.
+
+        Raises:
+            NotListed: the backend cannot list folders, as some web servers.
+        """
         ...
 
     def draft(self, folder: str) -> AbstractContextManager[Draft]:
@@ -133,6 +154,7 @@ def open_store(url: str | Path) -> Store:
     """
     from xpm_stream.registry.local_store import LocalStore
     from xpm_stream.registry.object_store import ObjectStore
+    from xpm_stream.registry.web_store import WebStore
 
     text = str(url)
     shown = without_credentials(text)
@@ -148,12 +170,56 @@ def open_store(url: str | Path) -> Store:
     protocols = {filesystem.protocol} if isinstance(filesystem.protocol, str) else set(filesystem.protocol)
     if "file" in protocols:
         return LocalStore(Path(root))
+    if "http" in protocols:
+        return WebStore(filesystem, root=root, url=shown)
     return ObjectStore(filesystem, root=root, url=shown, can_create=bool(protocols & _OBJECT_PROTOCOLS))
 
 
 def without_credentials(url: str) -> str:
     """Return `url` without user name and password."""
     return re.sub(r"://[^/\s]*@", "://", url)
+
+
+@contextlib.contextmanager
+def foreign_errors_as_os(url: str) -> Iterator[None]:
+    """Turn what clients of stores raise into OSError, which names the store; a missing file: FileNotFoundError."""
+    try:
+        yield
+    except (OSError, XpmStreamError, ValueError):
+        raise
+    except Exception as error:
+        if type(error).__module__.partition(".")[0] not in _CLIENTS:
+            raise
+        if getattr(error, "status", None) == http.HTTPStatus.NOT_FOUND:
+            raise FileNotFoundError(errno.ENOENT, "not found", url) from error
+        raise OSError(f"cannot reach {url}: {error}") from error
+
+
+def append_chunks(
+    target: Path,
+    chunks_from: Callable[[int], Iterator[bytes]],
+    *,
+    path: str,
+    url: str,
+    size: int,
+    on_bytes: Callable[[int], object],
+) -> None:
+    """Write the rest of a file: `chunks_from(offset)` gives its bytes from `offset` on. For `Store.fetch`.
+
+    Raises:
+        FileTooLarge: there are more than `size` bytes.
+    """
+    with target.open("ab") as stream:
+        here = stream.tell()
+        on_bytes(here)
+        for chunk in chunks_from(here):
+            here += len(chunk)
+            if here > size:
+                raise FileTooLarge(path, url=url, max_bytes=size)
+            stream.write(chunk)
+            stream.flush()  # what is told to be here survives a kill
+            on_bytes(here)
+        os.fsync(stream.fileno())
 
 
 def digest_of(data: bytes) -> FileDigest:

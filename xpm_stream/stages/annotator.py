@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from xpm_stream.errors import MessageError, SampleError
 from xpm_stream.label_queue import EncodedLabel, encode
 from xpm_stream.methods.base import CaptionImage
-from xpm_stream.records import LabelMessage, SampleId
+from xpm_stream.records import Annotation, LabelMessage, SampleId, TeacherVersion
 from xpm_stream.stages.devices import choose_device
 from xpm_stream.stages.labelling_teacher import LabellingTeacher
 from xpm_stream.stages.prepared_samples import Usable
@@ -61,37 +61,11 @@ class Annotator:
         if not samples:
             return Labels(messages=[], encoded=[], refused={})
         self._follow(at_once=again)
-        images = [
-            CaptionImage(
-                sample=sample,
-                pixels=usable.pixels,
-                words=usable.words,
-                captions=usable.captions,
-                payload=usable.payload,
-                previous=usable.previous,
-            )
-            for sample, usable in samples
-        ]
         with self._metrics.label_seconds.time():
-            annotations = self._teacher.label(images)
+            annotations = self._teacher.label(caption_images(samples))
         teacher = self._follower.version
         assert teacher is not None, "an annotator is made only when a teacher is promoted"
-        now = time.time()
-        return _encoded(
-            LabelMessage(
-                method=self._config.method,
-                sample=sample,
-                teacher=teacher,
-                image=usable.payload,
-                image_size_wh=(usable.pixels.shape[1], usable.pixels.shape[0]),
-                words=usable.words,
-                annotation=annotation,
-                labelled_at_s=now,
-                key=usable.key,
-                nouns_per_caption=usable.nouns_per_caption,
-            )
-            for (sample, usable), annotation in zip(samples, annotations, strict=True)
-        )
+        return labels_of(samples, annotations, method=self._config.method, teacher=teacher)
 
     def _follow(self, *, at_once: bool = False) -> None:
         started = time.monotonic()
@@ -103,6 +77,47 @@ class Annotator:
         self._metrics.teacher_loads.inc()
         self._metrics.teacher_load_seconds.observe(time.monotonic() - started)
         self._metrics.use_teacher(version.promotion, promoted_at_s=promoted_at_s)
+
+
+def caption_images(samples: Sequence[tuple[SampleId, Usable]]) -> list[CaptionImage]:
+    """Return samples as a method labels them."""
+    return [
+        CaptionImage(
+            sample=sample,
+            pixels=usable.pixels,
+            words=usable.words,
+            captions=usable.captions,
+            payload=usable.payload,
+            previous=usable.previous,
+        )
+        for sample, usable in samples
+    ]
+
+
+def labels_of(
+    samples: Sequence[tuple[SampleId, Usable]],
+    annotations: Sequence[Annotation],
+    *,
+    method: str,
+    teacher: TeacherVersion,
+) -> Labels:
+    """Return what `teacher` said of samples as label messages: one for each, in order, or why there is none."""
+    now = time.time()
+    return _encoded(
+        LabelMessage(
+            method=method,
+            sample=sample,
+            teacher=teacher,
+            image=usable.payload,
+            image_size_wh=(usable.pixels.shape[1], usable.pixels.shape[0]),
+            words=usable.words,
+            annotation=annotation,
+            labelled_at_s=now,
+            key=usable.key,
+            nouns_per_caption=usable.nouns_per_caption,
+        )
+        for (sample, usable), annotation in zip(samples, annotations, strict=True)
+    )
 
 
 def _encoded(messages: Iterable[LabelMessage]) -> Labels:

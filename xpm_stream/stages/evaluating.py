@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection, Mapping
 from pathlib import Path
 
 import msgspec
@@ -11,9 +11,12 @@ from xpm_stream.config import RunConfig
 from xpm_stream.config.data_sections import BaseSetConfig
 from xpm_stream.data.base_set import BaseSet
 from xpm_stream.data.splits import load_split
-from xpm_stream.evaluation.evaluate import EvaluationReport, evaluate_model
-from xpm_stream.evaluation.truth import GroundTruth
+from xpm_stream.errors import DataError
+from xpm_stream.evaluation.evaluate import SETTINGS, EvaluationReport, detections_per_image, evaluate_model
+from xpm_stream.evaluation.instance_ap import Setting
+from xpm_stream.evaluation.truth import GroundTruth, Protocol
 from xpm_stream.monitoring.summary import ModelScores
+from xpm_stream.registry.revisions import find_revision, find_source, reading, split_revision
 from xpm_stream.stages.loaded_model import LoadedModel, load_model
 
 
@@ -23,22 +26,46 @@ def evaluate_checkpoint(
     annotations: BaseSetConfig,
     split_file: str,
     like: RunConfig | None = None,
+    evaluation: Mapping[str, object] | None = None,
+    settings: Collection[Setting] = SETTINGS,
+    protocol: Protocol | None = None,
     output: Path | None = None,
     on_progress: Callable[[int, int], None] | None = None,
 ) -> ModelScores:
-    """Evaluate a checkpoint folder in both settings; with `output`, also write the figures there.
+    """Evaluate a checkpoint; with `output`, also write the figures there.
+
+    `url` is a checkpoint's folder, or a run folder or a registry, which stands for its champion; `URL@REVISION` for
+    another one. `evaluation` gives single settings of that section, above those of `like` and of the checkpoint;
+    `protocol` whose rules to judge by (none: those the annotations are made for).
 
     Raises:
-        CheckpointError: there is no such checkpoint, or it is damaged.
+        RegistryError: there is no such registry, revision or checkpoint, or it is damaged.
         BaseSetError: the annotations or images cannot be used.
+        DataError: the evaluation has no image to judge.
     """
-    model = load_model(url, like=like)
-    report = judge_model(model, annotations=annotations, split_file=split_file, on_progress=on_progress)
+    found = _checkpoint_of(url)
+    truth = GroundTruth.from_file(annotations.annotations, protocol=protocol)
+    rules: dict[str, object] = {}
+    if truth.protocol != "coco":  # the model must give as many detections as are judged
+        rules["max_detections"] = detections_per_image(truth.protocol, (like or RunConfig()).evaluation)
+    model = load_model(found, like=like, evaluation={**rules, **(evaluation or {})})
+    report = _judge(
+        model, truth=truth, annotations=annotations, split_file=split_file, settings=settings, on_progress=on_progress
+    )
     scores = report.model_scores(checkpoint=model.name)
     if output is not None:
         output.parent.mkdir(parents=True, exist_ok=True)
         output.write_bytes(msgspec.json.format(msgspec.json.encode(scores), indent=2) + b"\n")
     return scores
+
+
+def _checkpoint_of(given: str) -> str:
+    url, revision = split_revision(given)
+    with reading(url):
+        source = find_source(url)
+        if source.alone is not None:
+            return url
+        return f"{source.url}/checkpoints/{find_revision(source, revision).checkpoint}"
 
 
 def judge_model(
@@ -53,10 +80,31 @@ def judge_model(
     Raises:
         BaseSetError: the annotations or images cannot be used.
     """
-    split = load_split(split_file)
     truth = GroundTruth.from_file(annotations.annotations)
+    return _judge(
+        model, truth=truth, annotations=annotations, split_file=split_file, settings=SETTINGS, on_progress=on_progress
+    )
+
+
+def _judge(
+    model: LoadedModel,
+    *,
+    truth: GroundTruth,
+    annotations: BaseSetConfig,
+    split_file: str,
+    settings: Collection[Setting],
+    on_progress: Callable[[int, int], None] | None,
+) -> EvaluationReport:
+    split = load_split(split_file)
     known = truth.known_classes(split.all)
-    images = BaseSet.load(annotations, class_names=known)
+    image_ids = truth.images_to_judge(known)
+    if not image_ids:
+        raise DataError(
+            f"{truth.source}: no image counts for any of the {len(split.all)} classes of split {split_file}; "
+            f"its own classes begin {', '.join(sorted(truth.category_ids)[:5])}"
+        )
+    image_ids = image_ids[: model.config.evaluation.max_images or None]  # the others need not even be there
+    images = BaseSet.load(annotations, class_names=known, image_ids=image_ids)
     index_of = {image.id: index for index, image in enumerate(images.images)}
     return evaluate_model(
         model,
@@ -65,5 +113,6 @@ def judge_model(
         base=split.base,
         target=split.target,
         config=model.config.evaluation,
+        settings=settings,
         on_progress=on_progress,
     )

@@ -26,7 +26,7 @@ from xpm_stream.stages.shard_registration import ShardRegistration
 
 _IDLE_S: Final = 0.5  # between two looks for work
 _DEPTH: Final = 2  # batches that the shard reader is ahead
-_MOST_SAMPLES_PER_COMMIT: Final = 64  # unusable samples cost little: do not wait for a full batch of usable ones
+MOST_SAMPLES_PER_COMMIT: Final = 64  # unusable samples cost little: do not wait for a full batch of usable ones
 
 
 def run_labeler(config: RunConfig, *, index: int = 0) -> None:
@@ -126,7 +126,7 @@ class Labeler:
         usable = self._config.labeler.batch_images
         watchdog = self._role.watchdog
         with Prefetched(produce, depth=_DEPTH * usable, name="shard reader", watchdog=watchdog) as prepared:
-            for batch in batched_for_commit(self._timed(prepared), usable=usable, most=_MOST_SAMPLES_PER_COMMIT):
+            for batch in batched_for_commit(self._timed(prepared), usable=usable, most=MOST_SAMPLES_PER_COMMIT):
                 if not self._wait_for_capacity(kept):
                     break
                 lease = self._commit(lease, kept, batch)
@@ -144,7 +144,7 @@ class Labeler:
             ShardUnavailable: its store does not answer now.
         """
         most = self._config.queue.max_attempts
-        behind = lease.cursor.ordinal + _MOST_SAMPLES_PER_COMMIT + _DEPTH * self._config.labeler.batch_images + 1
+        behind = lease.cursor.ordinal + MOST_SAMPLES_PER_COMMIT + _DEPTH * self._config.labeler.batch_images + 1
         self._role.log.warning("one by one", url=lease.shard.url, ordinal=lease.cursor.ordinal, tried=lease.tried)
         looked = False
         # Not in a thread of its own: that would read ahead of what is booked.

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from inspect import signature
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -16,7 +18,12 @@ from xpm_stream.methods import find_method
 from xpm_stream.methods.base import InstanceMethod, Method
 from xpm_stream.registry.checkpoints import CheckpointStore
 from xpm_stream.stages.devices import autocast, choose_device
-from xpm_stream.stages.network_files import checkpoint_base_classes, checkpoint_config, load_network
+from xpm_stream.stages.network_files import (
+    carried_embedder,
+    checkpoint_base_classes,
+    checkpoint_config,
+    load_network,
+)
 
 Pixels = npt.NDArray[np.uint8]  # H x W x 3, RGB
 
@@ -43,8 +50,12 @@ class LoadedModel:
             return self.method.propose_boxes(images)
 
 
-def load_model(url: str, *, like: RunConfig | None = None) -> LoadedModel:
+def load_model(
+    url: str, *, like: RunConfig | None = None, evaluation: Mapping[str, object] | None = None
+) -> LoadedModel:
     """Load a checkpoint folder; `like` gives the sections that are not the model's (text cache, evaluation).
+
+    `evaluation` gives single settings of that section, above the others.
 
     Raises:
         CheckpointError: there is no such checkpoint, or it is damaged.
@@ -56,7 +67,19 @@ def load_model(url: str, *, like: RunConfig | None = None) -> LoadedModel:
     require_trusted_method(config.method, like, name)
     if like is not None:
         config = config.model_copy(update={"evaluation": like.evaluation, "trainer": like.trainer})
+    if evaluation:
+        config = config.model_copy(update={"evaluation": config.evaluation.model_copy(update=dict(evaluation))})
     device = choose_device(config.trainer.device, threads=config.evaluation.threads)
+    return model_of_files(files, name=name, config=config, device=device)
+
+
+def model_of_files(files: Mapping[str, bytes], *, name: str, config: RunConfig, device: torch.device) -> LoadedModel:
+    """Return the model of a checkpoint's files on a device.
+
+    Raises:
+        CheckpointError: the files do not fit the configuration.
+        ConfigError: its method does not detect objects.
+    """
     method = load_method(files, name=name, config=config, device=device)
     if not isinstance(method, InstanceMethod):
         raise ConfigError(f"checkpoint {name} is of method {config.method}, which does not detect instances")
@@ -69,7 +92,12 @@ def load_method(files: Mapping[str, bytes], *, name: str, config: RunConfig, dev
     Raises:
         CheckpointError: the files do not fit the configuration.
     """
-    method = find_method(config.method)(config, base_classes=checkpoint_base_classes(files, name=name))
+    kind: Any = find_method(config.method)
+    embedder = carried_embedder(files, config=config, name=name)
+    base_classes = checkpoint_base_classes(files, name=name)
+    # A method of somebody's own need not take one; then its encoder has to be here.
+    given = {"embedder": embedder} if embedder and "embedder" in signature(kind).parameters else {}
+    method: Method = kind(config, base_classes=base_classes, **given)
     method.network.to(device).eval()
     load_network(method, files, name=name)
     return method

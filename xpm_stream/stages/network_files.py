@@ -14,9 +14,15 @@ from torch import Tensor, nn
 from xpm_stream.config import RunConfig
 from xpm_stream.config.loading import parse_config
 from xpm_stream.errors import CheckpointError
-from xpm_stream.methods.base import Method
+from xpm_stream.methods.base import Method, WordCarrier
+from xpm_stream.networks.carried_embeddings import CarriedEmbedder, CarriedEmbeddings
+from xpm_stream.networks.class_embeddings import WordEmbedder
+from xpm_stream.networks.text_encoder import TextEmbedder
 
 WEIGHTS, CONFIG, STATE, CLASSES = "model.safetensors", "config.json", "vocabulary.json", "classes.json"
+EMBEDDINGS = "class_embeddings.safetensors"
+LOADED_FILES = frozenset({WEIGHTS, CONFIG, STATE})  # what `load_network` needs
+NETWORK_FILES = LOADED_FILES | {CLASSES, EMBEDDINGS}  # what brings back a method
 
 
 def network_files(
@@ -36,6 +42,37 @@ def network_files(
         STATE: json.dumps(method.state()).encode(),
         CLASSES: json.dumps({"base": base_classes}).encode(),
     }
+
+
+def embedding_files(method: Method, *, config: RunConfig) -> dict[str, bytes]:
+    """Return the text embeddings of the words a method knows, for a checkpoint that others use; nothing without words.
+
+    Not for checkpoints to resume from: where training goes on, the encoder is there.
+    """
+    if not isinstance(method, WordCarrier):
+        return {}
+    words, rows = method.class_embeddings()
+    encoder = TextEmbedder(config.text)
+    carried = CarriedEmbeddings(
+        words=words,
+        rows=rows,
+        encoder=config.text.encoder,
+        pooling=encoder.pooling,
+        fingerprint=encoder.fingerprint,
+    )
+    return {EMBEDDINGS: carried.encode()}
+
+
+def carried_embedder(files: Mapping[str, bytes], *, config: RunConfig, name: str) -> WordEmbedder | None:
+    """Return what embeds words with the embeddings a checkpoint carries; none for one that carries none.
+
+    Raises:
+        CheckpointError: they are damaged.
+    """
+    if EMBEDDINGS not in files:
+        return None
+    carried = CarriedEmbeddings.decode(files[EMBEDDINGS], source=f"{EMBEDDINGS} of checkpoint {name}")
+    return CarriedEmbedder(carried, config.text, name=name)
 
 
 def load_network(method: Method, files: Mapping[str, bytes], *, name: str) -> None:
@@ -71,6 +108,15 @@ def checkpoint_base_classes(files: Mapping[str, bytes], *, name: str) -> list[st
         return msgspec.json.decode(files[CLASSES], type=dict[str, list[str]])["base"]
     except (KeyError, msgspec.MsgspecError) as error:
         raise CheckpointError(f"checkpoint {name} has no readable {CLASSES}: {error}") from error
+
+
+def checkpoint_words(files: Mapping[str, bytes], *, name: str) -> list[str]:
+    """Return all words a checkpoint learned, by index; none of a method without a vocabulary."""
+    try:
+        state = msgspec.json.decode(files[STATE], type=dict[str, Any])
+        return [str(word) for word in state.get("vocabulary", {}).get("words", [])]
+    except (KeyError, AttributeError, TypeError, msgspec.MsgspecError) as error:
+        raise CheckpointError(f"checkpoint {name} has no readable {STATE}: {error}") from error
 
 
 def _check_architecture(

@@ -16,7 +16,8 @@ from xpm_stream.stages.process import Role
 from xpm_stream.stages.run_folder import RunFolder
 
 _EVERY_S: Final = 60.0
-_KEEP_UNNAMED_S: Final = 86_400.0  # written, not proposed: of a trainer that was killed in between
+_DAY_S: Final = 86_400.0
+_KEEP_UNNAMED_S: Final = _DAY_S  # written, not proposed: of a trainer that was killed in between
 
 
 def collect_checkpoints(config: RunConfig, *, dry_run: bool = False) -> Collected:
@@ -59,6 +60,7 @@ def _collector(config: RunConfig) -> Collector:
     url = RunFolder.of(config).registry_url(config)
     policy = RetentionPolicy(
         keep_promotions=config.registry.keep_promotions,
+        keep_s=config.registry.keep_days * _DAY_S,
         keep_candidates=config.registry.keep_candidates,
         keep_unnamed_s=_KEEP_UNNAMED_S,
     )

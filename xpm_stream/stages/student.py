@@ -17,7 +17,13 @@ from xpm_stream.registry.promotion_log import PromotionLog
 from xpm_stream.stages.base_feed import BaseFeed
 from xpm_stream.stages.devices import autocast, choose_device
 from xpm_stream.stages.model_cards import student_card
-from xpm_stream.stages.network_files import checkpoint_base_classes, load_network, network_files
+from xpm_stream.stages.network_files import (
+    checkpoint_base_classes,
+    checkpoint_words,
+    embedding_files,
+    load_network,
+    network_files,
+)
 from xpm_stream.stages.optimisation import Optimisation
 from xpm_stream.stages.ranks import Ranks
 from xpm_stream.stages.training_state import TRAINING, TrainingState, decode_training_state
@@ -80,17 +86,19 @@ class Student:
         return self._files(None) | self._optimisation.files() | {TRAINING: self.state.encode(ledger.to_dict())}
 
     def candidate_files(self, name: str, *, ledger: TrainedLedger, promotions: PromotionLog) -> dict[str, bytes]:
-        """Return what is proposed as teacher: the student or its EMA, with its model card."""
+        """Return what is proposed as teacher: the student or its EMA, with its model card and metrics."""
         use_ema = self._config.promotion.candidate == "ema"
-        card = student_card(
+        files = self._files(self._optimisation.ema_weights() if use_ema else None)
+        files |= embedding_files(self.method, config=self._config)
+        return files | student_card(
             name,
             config=self._config,
             base_classes=len(self._base_classes),
             state=self.state,
             ledger=ledger,
             promotions=promotions,
+            caption_words=len(set(checkpoint_words(files, name=name)) - set(self._base_classes)),
         )
-        return self._files(self._optimisation.ema_weights() if use_ema else None) | card
 
     def _files(self, weights: Mapping[str, torch.Tensor] | None) -> dict[str, bytes]:
         return network_files(self.method, config=self._config, base_classes=self._base_classes, weights=weights)

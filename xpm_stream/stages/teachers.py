@@ -12,7 +12,7 @@ from xpm_stream.records import TeacherVersion
 from xpm_stream.registry.checkpoints import CheckpointStore
 from xpm_stream.registry.following import read_wanted
 from xpm_stream.registry.promotion_log import PromotionEntry, PromotionLog
-from xpm_stream.stages.network_files import CLASSES, checkpoint_base_classes, load_network
+from xpm_stream.stages.network_files import CLASSES, LOADED_FILES, checkpoint_base_classes, load_network
 
 
 class TeacherFollower:
@@ -46,7 +46,7 @@ class TeacherFollower:
         if now - self._looked_at < self._poll_s and not at_once:
             return False
         self._looked_at = now
-        found = read_wanted(self._checkpoints, self._newer)
+        found = read_wanted(self._checkpoints, self._newer, only=LOADED_FILES)
         if found is None:
             return False
         entry, files = found

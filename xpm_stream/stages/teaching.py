@@ -23,7 +23,7 @@ from xpm_stream.stages.base_feed import BaseFeed
 from xpm_stream.stages.caption_feed import CaptionFeed
 from xpm_stream.stages.devices import autocast, choose_device, seed_torch
 from xpm_stream.stages.model_cards import teacher_card
-from xpm_stream.stages.network_files import checkpoint_base_classes, load_network, network_files
+from xpm_stream.stages.network_files import checkpoint_base_classes, embedding_files, load_network, network_files
 from xpm_stream.stages.optimisation import Optimisation
 from xpm_stream.stages.prefetch import Prefetched
 from xpm_stream.stages.pretrained import load_starting_point
@@ -214,7 +214,7 @@ class TeacherTraining:
             metadata = {"stage": "teacher", "step": self._step}
             classes = len(self._base_classes)
             card = teacher_card(name, config=self._config, base_classes=classes, step=self._step)
-            files = self._network_files() | card
+            files = self._network_files() | embedding_files(self._method, config=self._config) | card
             self._role.checkpoints.write(name, files, order=(0, self._step), metadata=metadata)
         self._role.promotions.propose(name, epoch=0, step=self._step, metadata={"stage": "teacher"})
         self._role.log.info("teacher proposed", checkpoint=name, step=self._step)

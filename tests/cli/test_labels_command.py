@@ -1,0 +1,73 @@
+"""`xpm-stream labels export`: what it writes and prints, and what mistakes are told."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from asking import Ask, Refused
+from label_runs import WITHOUT_NOUNS, captioned, label_all, make_run, promote_teacher, write_members
+
+from xpm_stream.label_queue import start_or_join
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """A run whose five labels wait; a sixth sample has no nouns."""
+    root = tmp_path_factory.mktemp("labels")
+    write_members(root / "a.tar", [*captioned(0, 5), captioned(5, 1)[0], ("0005.txt", WITHOUT_NOUNS.encode())])
+    config = make_run(root / "run", data={"shards": [str(root / "a.tar")]})
+    promote_teacher(config)
+    with start_or_join(config.redis, run_folder=root / "run"):
+        label_all(config, shards=1)
+        yield root / "run"
+
+
+def test_the_champions_labels_are_written_in_both_forms_and_accounted_for(ask: Ask, run: Path, tmp_path: Path) -> None:
+    coco, shards = tmp_path / "out" / "coco", tmp_path / "out" / "shards"
+    answer = ask("labels", "export", run, "--coco", coco, "--webdataset", shards, "--samples-per-shard", 2)
+    assert answer.status == 0, answer
+    written = json.loads((coco / "annotations.json").read_bytes())
+    assert len(written["images"]) == 5
+    assert len(list(shards.glob("*.tar"))) == 3
+    assert re.search(rf"exported\W+5\W+{len(written['annotations'])}\b", answer.out)
+    assert re.search(r"left out\W+no_nouns\W+1\b", answer.out)
+    assert "by teacher-0 (v1): 5 samples" in answer.out
+    assert f"written: {coco}\nwritten: {shards}\n" in answer.out
+
+
+def test_the_labels_that_wait_are_written_with_filters(ask: Ask, run: Path, tmp_path: Path) -> None:
+    answer = ask("labels", "export", run, "--waiting", "--coco", tmp_path / "coco", "--words", "dog, umbrella")
+    assert answer.status == 0, answer
+    written = json.loads((tmp_path / "coco" / "annotations.json").read_bytes())
+    assert {one["name"] for one in written["categories"]} == {"dog", "umbrella"}
+    assert "other_word" in answer.out
+    assert "nothing_wanted" in answer.out
+    assert "no_nouns" not in answer.out, "such a sample is not on the queue"
+
+
+def test_an_export_of_nothing_says_why_and_fails(ask: Ask, run: Path, tmp_path: Path) -> None:
+    answer = ask("labels", "export", run, "--coco", tmp_path / "coco", "--min-score", 1, "--min-reliability", 1)
+    assert answer.status == 1
+    assert re.search(r"left out\W+nothing_wanted\W+5\b", answer.out)
+    assert answer.err == (
+        "error: nothing to export: no sample has an instance that is wanted; nothing was written\n"
+    ), answer.err
+    assert not list(tmp_path.iterdir())
+
+
+def test_mistakes_are_told(refused: Refused, run: Path, tmp_path: Path) -> None:
+    coco = tmp_path / "coco"
+    assert "say what to write" in refused("labels", "export", run)
+    assert "leave out --teacher" in refused("labels", "export", run, "--waiting", "--teacher", "1", "--coco", coco)
+    assert "has no entry 9" in refused("labels", "export", run, "--teacher", "9", "--coco", coco)
+    assert "there is no checkpoint 'none'" in refused("labels", "export", run, "--teacher", "none", "--coco", coco)
+    assert "does not exist" in refused("labels", "export", run, "--shards", tmp_path / "no.tar", "--coco", coco)
+    assert "is no run folder" in refused("labels", "export", tmp_path, "--coco", coco, "--shards", run.parent / "a.tar")
+    assert "names none" in refused("labels", "export", run, "--words", " , ", "--coco", coco)
+    coco.mkdir()
+    assert "coco exists: nothing is overwritten" in refused("labels", "export", run, "--coco", coco)
+    assert [path.name for path in tmp_path.iterdir()] == ["coco"]

@@ -1,0 +1,40 @@
+"""Output folders that appear only when they are whole."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from xpm_stream.errors import ConfigError
+
+
+@contextmanager
+def whole_folder(folder: Path) -> Iterator[Path]:
+    """Give an empty folder beside `folder` to write into; it takes that name at the end, or is removed after an error.
+
+    Raises:
+        ConfigError: there is something at `folder`, or another is writing it.
+    """
+    partial = folder.with_name(f"{folder.name}.partial")
+    _require_free(folder)
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        partial.mkdir()
+    except FileExistsError as error:
+        raise ConfigError(
+            f"{partial} is there: another is writing {folder}, or was killed while it did; then remove {partial.name}"
+        ) from error
+    try:
+        yield partial
+        _require_free(folder)
+        partial.rename(folder)
+    except BaseException:
+        shutil.rmtree(partial, ignore_errors=True)
+        raise
+
+
+def _require_free(folder: Path) -> None:
+    if folder.exists():
+        raise ConfigError(f"{folder} exists: nothing is overwritten; choose another place, or remove it")
