@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
 
@@ -12,6 +13,16 @@ from small_models import WriteModel, promote_small_model  # type: ignore[import-
 
 import xpm_stream
 from xpm_stream.stages.predicting import Predictor
+
+
+@pytest.fixture(scope="session", autouse=True)
+def own_caches(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """The user's cache folder, for the time of these tests."""
+    folder = tmp_path_factory.mktemp("user")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("XDG_CACHE_HOME", str(folder))
+        patch.delenv("XPM_STREAM_CACHE", raising=False)
+        yield folder
 
 
 @pytest.fixture(scope="session")

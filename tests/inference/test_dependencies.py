@@ -17,7 +17,6 @@ BLOCKED = [
     "matplotlib",
     "jinja2",
     "markupsafe",
-    "tenacity",
     "typer",
     "rich",
     "supervision",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import shutil
 from collections.abc import Iterator
 from functools import partial
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
@@ -282,6 +283,19 @@ def test_what_cannot_be_loaded_is_said(registry: Path, tmp_path: Path) -> None:
         xpm_stream.load(registry, 7, cache=tmp_path)
     with pytest.raises(ConfigError, match="device 'gpu' is unknown"):
         xpm_stream.load(registry, device="gpu", cache=tmp_path)
+
+
+def test_nothing_is_written_where_a_checkpoint_says(
+    write_model: WriteModel, own_caches: Path, photo: Path, tmp_path: Path
+) -> None:
+    there = tmp_path / "there"
+    write_model(tmp_path / "registry", text={"cache": str(there)})
+    shutil.rmtree(there)
+    model = xpm_stream.load(tmp_path / "registry", device="cpu")
+    model.predict(photo, ["word of this test"])
+    assert not there.exists()
+    assert model.folder.is_relative_to(own_caches)
+    assert any((own_caches / "xpm-stream" / "text").rglob("*.safetensors"))
 
 
 def test_loading_leaves_torchs_threads_as_they_are(registry: Path, tmp_path: Path) -> None:

@@ -18,11 +18,11 @@ from typing import Any
 import msgspec
 import numpy as np
 import pytest
-from label_runs import WITHOUT_NOUNS, captioned, label_all, make_run, promote_teacher, write_members
+from label_runs import WITHOUT_NOUNS, captioned, label_all, make_run, picture, promote_teacher, write_members
 from PIL import Image
 from pycocotools.coco import COCO
 
-from xpm_stream.config import RunConfig
+from xpm_stream.config import RunConfig, load_config
 from xpm_stream.config.data_sections import BaseSetConfig, DataConfig
 from xpm_stream.data.base_set import BaseSet
 from xpm_stream.data.coco_instances import instance_fields
@@ -32,16 +32,18 @@ from xpm_stream.data.shard_urls import expand_shard_urls
 from xpm_stream.data.splits import load_split
 from xpm_stream.data.tar_reading import TarSample, read_samples
 from xpm_stream.errors import ConfigError, RegistryError
+from xpm_stream.evaluation.truth import GroundTruth
 from xpm_stream.label_queue import start_or_join
 from xpm_stream.masks import pack_mask_bits, paste_roi_mask, unpack_mask_bits
 from xpm_stream.records import Finding, ImageInline, InstanceAnnotation, LabelMessage, PseudoInstance, SampleId
-from xpm_stream.stages.exported_labels import ExportTally, LabelFilter
+from xpm_stream.stages.exported_labels import ExportTally, LabelFilter, LabelledSample, exported
 from xpm_stream.stages.fixed_teacher import FixedTeacher, read_teacher
 from xpm_stream.stages.label_export import ExportRequest, NothingExported, export_labels
 from xpm_stream.stages.labels_made_again import labels_made_again
 from xpm_stream.stages.operating import open_queue_of
 
 USABLE = 13
+LARGE, LARGE_BYTES = 96, 480_000
 
 
 @dataclass(frozen=True)
@@ -85,6 +87,26 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LabelledRun]:
             for name in ("waiting", "again")
         }
         yield LabelledRun(config, root / "run", labels, root / "waiting", root / "again", tallies)
+
+
+@pytest.fixture(scope="module")
+def large(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """A run whose labels wait, of images that are large."""
+    root = tmp_path_factory.mktemp("large")
+    rng = np.random.default_rng(0)
+    members = []
+    for number in range(LARGE):
+        encoded = io.BytesIO()
+        Image.fromarray(rng.integers(0, 256, (400, 400, 3), dtype=np.uint8)).save(encoded, "PNG", compress_level=0)
+        assert len(encoded.getvalue()) > LARGE_BYTES
+        members += [(f"{number}.png", encoded.getvalue()), (f"{number}.txt", b"a dog beside a cat")]
+    write_members(root / "a.tar", members)
+    data = {"shards": [str(root / "a.tar")], "payload": "inline"}
+    config = make_run(root / "run", data=data, labeler={"batch_images": 1, "threads": 1, "precision": "fp32"})
+    promote_teacher(config)
+    with start_or_join(config.redis, run_folder=root / "run"):
+        label_all(config, shards=1)
+        yield root / "run"
 
 
 def written_in(folder: Path) -> dict[str, Any]:
@@ -173,6 +195,8 @@ def test_the_coco_export_is_a_base_set_as_it_is(run: LabelledRun) -> None:
     assert base.summary.instances_without_area == 0
     for image in (base[index] for index in range(len(base))):
         assert image.masks().any(axis=(1, 2)).all()
+    truth = GroundTruth.from_file(files.annotations)  # as `evaluate` reads data.val
+    assert truth.count_instances().total() == run.tallies["again"].instances
 
 
 def test_webdataset_and_our_own_reader_read_the_shards(run: LabelledRun) -> None:
@@ -339,6 +363,59 @@ def test_labels_whose_shard_changed_since_are_left_out_unless_they_carry_their_i
             with pytest.raises(NothingExported) as nothing:  # shards are nothing without captions
                 export_labels(ExportRequest(run=str(folder), waiting=True, webdataset=tmp_path / "shards"))
             assert nothing.value.tally.left_out == {"shard_changed": 3}
+
+
+@pytest.mark.parametrize("waiting", [True, False])
+def test_no_more_than_a_few_samples_are_held(large: Path, tmp_path: Path, waiting: bool) -> None:
+    tracemalloc.start()
+    request = ExportRequest(
+        run=str(large), waiting=waiting, coco=tmp_path / "coco", webdataset=tmp_path / "shards", samples_per_shard=LARGE
+    )
+    tally = export_labels(request)
+    _, most = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert tally.samples == LARGE
+    assert most < LARGE * LARGE_BYTES * 0.7, "it holds the images of all samples"
+
+
+def test_labels_that_a_trainer_acknowledges_meanwhile_are_counted(large: Path, tmp_path: Path) -> None:
+    with open_queue_of(load_config(large / "config.yaml")) as queue:
+        ids = [entry.entry_id for entry in queue.entries()]
+        taken = ids[-5:]  # far behind the first page
+        tally = export_labels(
+            ExportRequest(run=str(large), waiting=True, coco=tmp_path / "coco"),
+            on_progress=lambda _: queue.edge.client.xdel(queue.keys.labels, *taken),
+        )
+    assert (tally.samples, tally.left_out) == (LARGE - 5, {"gone_meanwhile": 5})
+
+
+def test_what_nobody_can_read_and_what_waits_twice_is_counted(tmp_path: Path) -> None:
+    write_members(tmp_path / "a.tar", captioned(0, 3))
+    config = make_run(tmp_path / "run", data={"shards": [str(tmp_path / "a.tar")]})
+    promote_teacher(config)
+    with start_or_join(config.redis, run_folder=tmp_path / "run"):
+        label_all(config, shards=1)
+        with open_queue_of(config) as queue:
+            client, stream = queue.edge.client, queue.keys.labels
+            ((_, fields),) = client.xrange(stream, count=1)
+            client.xadd(stream, fields)
+            (largest,) = [name for name, value in fields.items() if value == max(fields.values(), key=len)]
+            client.xadd(stream, {**fields, largest: b"no label"})
+        tally = export_labels(ExportRequest(run=str(tmp_path / "run"), waiting=True, coco=tmp_path / "coco"))
+    assert (tally.samples, tally.left_out) == (3, {"label_unreadable": 1, "waits_twice": 1})
+
+
+def test_credentials_of_a_shard_are_not_handed_on(run: LabelledRun, tmp_path: Path) -> None:
+    label = LabelledSample(
+        message=run.labels[0],
+        image=picture(0, width=40, height=40),
+        captions=["a dog"],
+        shard_url="s3://key:secret@bucket/a.tar",
+        checkpoint=None,
+    )
+    (sample,) = exported([label], chosen=LabelFilter(), tally=ExportTally())
+    assert sample.facts["sample"]["shard"] == "s3://bucket/a.tar"
+    assert sample.facts["teacher"]["checkpoint"] is None
 
 
 def test_coco_json_is_written_without_being_held(tmp_path: Path) -> None:

@@ -242,6 +242,8 @@ def load_predictor(
     files = _read_files(folder, name=name)
     config = checkpoint_config(files, name=name)
     require_trusted_method(config.method, None, name)
+    # A folder of the machine it was trained on; here embeddings go where the user's are.
+    config = config.model_copy(update={"text": config.text.model_copy(update={"cache": None})})
     loaded = model_of_files(files, name=name, config=config, device=chosen)
     base_classes = checkpoint_base_classes(files, name=name)
     words = list(dict.fromkeys([*base_classes, *checkpoint_words(files, name=name)]))

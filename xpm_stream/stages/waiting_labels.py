@@ -22,6 +22,7 @@ from xpm_stream.stages.exported_labels import ExportTally, LabelledSample
 from xpm_stream.stages.operating import open_queue_of
 from xpm_stream.stages.run_folder import RunFolder
 
+_PAGE_BYTES: Final = 2 << 20  # of messages in memory, which may carry their images
 _OPEN_SHARDS: Final = 32  # as many labelers' labels come interleaved
 
 
@@ -73,7 +74,7 @@ def _messages(queue: LabelQueue) -> Iterator[LabelMessage | MessageError]:
     watcher = LabelWatcher(queue, StreamPlace())
     started_s: float | None = None
     while True:
-        page = watcher.read()
+        page = watcher.read(max_bytes=_PAGE_BYTES)
         started_s = page.now_s if started_s is None else started_s
         for label in page.labels:
             if label.committed_at_s > started_s:
