@@ -276,5 +276,8 @@ def _auto_model(files: EncoderFiles) -> Any:
 
 
 def _user_cache() -> Path:
+    own = os.environ.get("XPM_STREAM_CACHE")
+    if own:
+        return Path(own).expanduser() / "text"
     root = os.environ.get("XDG_CACHE_HOME")
     return (Path(root) if root else Path.home() / ".cache") / "xpm-stream" / "text"

@@ -147,4 +147,5 @@ def _samples(state: TrainingState) -> dict[str, int]:
 
 
 def _base_set(config: RunConfig) -> str | None:
-    return config.data.base.annotations if config.data.base else None
+    """The annotations' file name alone: a card goes out into the world, the folders of the machine need not."""
+    return config.data.base.annotations.rpartition("/")[2] if config.data.base else None
