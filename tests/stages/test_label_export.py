@@ -124,7 +124,7 @@ def test_labels_made_again_are_the_labelers(run: LabelledRun) -> None:
     assert len({i.reliability for m in run.labels for i in m.annotation.instances}) > USABLE, "all alike: tests nothing"
     teacher = FixedTeacher(read_teacher(str(run.folder)), like=run.config)
     shards = expand_shard_urls(run.config.data.shards)
-    with closing(labels_made_again(teacher, shards, tally=ExportTally(), on_shard=lambda _: None)) as again:
+    with closing(labels_made_again(teacher, shards, tally=ExportTally(), on_batch=lambda _: None)) as again:
         found = {one.message.sample: bare(one.message) for one in again}
     assert found == {message.sample: bare(message) for message in run.labels}
 
