@@ -101,7 +101,7 @@ def large(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
         assert len(encoded.getvalue()) > LARGE_BYTES
         members += [(f"{number}.png", encoded.getvalue()), (f"{number}.txt", b"a dog beside a cat")]
     write_members(root / "a.tar", members)
-    data = {"shards": [str(root / "a.tar")], "payload": "inline"}
+    data: dict[str, object] = {"shards": [str(root / "a.tar")], "payload": "inline"}
     config = make_run(root / "run", data=data, labeler={"batch_images": 1, "threads": 1, "precision": "fp32"})
     promote_teacher(config)
     with start_or_join(config.redis, run_folder=root / "run"):
