@@ -24,7 +24,7 @@ from xpm_stream.registry.promotion_log import PromotionLog
 from xpm_stream.stages.annotator import Annotator
 from xpm_stream.stages.labeling import Labeler
 from xpm_stream.stages.lease_keeper import LeaseKeeper
-from xpm_stream.stages.network_files import network_files
+from xpm_stream.stages.network_files import embedding_files, network_files
 from xpm_stream.stages.process import open_queue, role_process
 
 BASE_CLASSES = ["dog", "car", "cup"]
@@ -88,7 +88,7 @@ def promote_teacher(config: RunConfig, *, seed: int = 0) -> str:
     torch.manual_seed(seed)
     method = find_method(config.method)(config, base_classes=BASE_CLASSES)
     method.note_words([["umbrella", "kite"]])
-    files = network_files(method, config=config, base_classes=BASE_CLASSES)
+    files = network_files(method, config=config, base_classes=BASE_CLASSES) | embedding_files(method, config=config)
     name, registry = f"teacher-{seed}", f"{config.folder}/registry"
     CheckpointStore(f"{registry}/checkpoints").write(name, files, order=(0, 10 + seed))
     PromotionLog(registry).append("promote", checkpoint=name, epoch=0, step=10 + seed, by="test")

@@ -68,6 +68,7 @@ def test_mistakes_are_told(refused: Refused, run: Path, tmp_path: Path) -> None:
     assert "does not exist" in refused("labels", "export", run, "--shards", tmp_path / "no.tar", "--coco", coco)
     assert "is no run folder" in refused("labels", "export", tmp_path, "--coco", coco, "--shards", run.parent / "a.tar")
     assert "names none" in refused("labels", "export", run, "--words", " , ", "--coco", coco)
+    assert "exists" in refused("labels", "export", run, "--coco", ".")
     coco.mkdir()
     assert "coco exists: nothing is overwritten" in refused("labels", "export", run, "--coco", coco)
     assert [path.name for path in tmp_path.iterdir()] == ["coco"]

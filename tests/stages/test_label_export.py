@@ -101,7 +101,7 @@ def large(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
         assert len(encoded.getvalue()) > LARGE_BYTES
         members += [(f"{number}.png", encoded.getvalue()), (f"{number}.txt", b"a dog beside a cat")]
     write_members(root / "a.tar", members)
-    data = {"shards": [str(root / "a.tar")], "payload": "inline"}
+    data: dict[str, object] = {"shards": [str(root / "a.tar")], "payload": "inline"}
     config = make_run(root / "run", data=data, labeler={"batch_images": 1, "threads": 1, "precision": "fp32"})
     promote_teacher(config)
     with start_or_join(config.redis, run_folder=root / "run"):
@@ -124,7 +124,7 @@ def test_labels_made_again_are_the_labelers(run: LabelledRun) -> None:
     assert len({i.reliability for m in run.labels for i in m.annotation.instances}) > USABLE, "all alike: tests nothing"
     teacher = FixedTeacher(read_teacher(str(run.folder)), like=run.config)
     shards = expand_shard_urls(run.config.data.shards)
-    with closing(labels_made_again(teacher, shards, tally=ExportTally(), on_shard=lambda _: None)) as again:
+    with closing(labels_made_again(teacher, shards, tally=ExportTally(), on_batch=lambda _: None)) as again:
         found = {one.message.sample: bare(one.message) for one in again}
     assert found == {message.sample: bare(message) for message in run.labels}
 

@@ -35,7 +35,8 @@ def print_export(console: Console, tally: ExportTally, *, outputs: Sequence[Path
     shown = ", ".join(f"{name}: {count:,} samples" for name, count in teachers[:_SHOWN_TEACHERS])
     if len(teachers) > _SHOWN_TEACHERS:
         shown += f", and {len(teachers) - _SHOWN_TEACHERS} more"
-    _line(console, f"{len(tally.words):,} words, {tally.shards:,} shards read" + (f"; by {shown}" if shown else ""))
+    read = f"{_counted(len(tally.words), 'word')}, {_counted(tally.shards, 'shard')} read"
+    _line(console, read + (f"; by {shown}" if shown else ""))
     for problem in tally.problems:
         _line(console, f"not read, or in part: {problem}", style="yellow")
     if tally.num_problems > len(tally.problems):
@@ -46,6 +47,10 @@ def print_export(console: Console, tally: ExportTally, *, outputs: Sequence[Path
 
 def _line(console: Console, text: str, *, style: str = "") -> None:
     console.print(Text(text, style=style), soft_wrap=True)
+
+
+def _counted(number: int, what: str) -> str:
+    return f"{number:,} {what}" if number == 1 else f"{number:,} {what}s"
 
 
 def _ordered(counts: Counter[str]) -> list[tuple[str, int]]:

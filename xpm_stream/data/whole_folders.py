@@ -17,8 +17,8 @@ def whole_folder(folder: Path) -> Iterator[Path]:
     Raises:
         ConfigError: there is something at `folder`, or another is writing it.
     """
-    partial = folder.with_name(f"{folder.name}.partial")
     _require_free(folder)
+    partial = folder.with_name(f"{folder.name}.partial")
     folder.parent.mkdir(parents=True, exist_ok=True)
     try:
         partial.mkdir()

@@ -123,7 +123,7 @@ def _labels(request: ExportRequest, tally: ExportTally, on_progress: OnProgress)
         raise ConfigError(f"say what to label: --shards PATTERN ({request.run} names no data.shards of a run)")
     shards = expand_shard_urls(patterns)
     teacher = FixedTeacher(read_teacher(request.run, request.teacher), like=config)
-    yield from labels_made_again(teacher, shards, tally=tally, on_shard=lambda done: report(done, len(shards)))
+    yield from labels_made_again(teacher, shards, tally=tally, on_batch=lambda done: report(done, len(shards)))
 
 
 def _run_config(run: str) -> RunConfig | None:

@@ -26,7 +26,7 @@ def labels_made_again(
     shards: Sequence[ShardFile],
     *,
     tally: ExportTally,
-    on_shard: Callable[[int], None],
+    on_batch: Callable[[int], None],
 ) -> Generator[LabelledSample]:
     """Yield the labels of shards in order, one batch in memory at a time; count what cannot be labelled by reason.
 
@@ -34,7 +34,7 @@ def labels_made_again(
         teacher: who labels.
         shards: read in this order, each from its start.
         tally: where the counts go.
-        on_shard: called with how many shards are done.
+        on_batch: called after each batch with how many shards are done.
     """
     config = teacher.config
     # The images are written out again: they must be at hand, wherever a label of the run would refer to them.
@@ -42,7 +42,7 @@ def labels_made_again(
     preparer = SamplePreparer(data, metrics=Metrics("labeler").labeler)
     usable = config.labeler.batch_images
     for done, shard in enumerate(shards):
-        on_shard(done)
+        on_batch(done)
         record = ShardRecord(url=shard.url, shard_id=shard.shard_id, size_bytes=shard.size_bytes)
         produce = partial(preparer.prepare, record, cursor=Cursor())
         tally.shards += 1
@@ -50,9 +50,10 @@ def labels_made_again(
             with Prefetched(produce, depth=_DEPTH * usable, name="shard reader") as prepared:
                 for batch in batched_for_commit(prepared, usable=usable, most=MOST_SAMPLES_PER_COMMIT):
                     yield from _labelled(teacher, batch, record=record, tally=tally)
+                    on_batch(done)
         except ShardError as error:
             tally.note_problem(str(error))
-    on_shard(len(shards))
+    on_batch(len(shards))
 
 
 def _labelled(
