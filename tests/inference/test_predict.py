@@ -18,8 +18,10 @@ from PIL import Image
 from small_models import WriteModel  # type: ignore[import-not-found]
 
 import xpm_stream
+from xpm_stream.config.loading import parse_config
 from xpm_stream.errors import ConfigError, DataError, RegistryError, TextError
 from xpm_stream.masks import decode_rle
+from xpm_stream.stages.loaded_model import load_model
 from xpm_stream.stages.predicting import Predictor
 from xpm_stream.stages.predictions import Prediction, Predictions
 
@@ -296,6 +298,22 @@ def test_nothing_is_written_where_a_checkpoint_says(
     assert not there.exists()
     assert model.folder.is_relative_to(own_caches)
     assert any((own_caches / "xpm-stream" / "text").rglob("*.safetensors"))
+
+
+def test_judging_a_checkpoint_writes_no_embeddings_where_only_it_says(
+    write_model: WriteModel, own_caches: Path, photo: Path, tmp_path: Path
+) -> None:
+    there, mine = tmp_path / "of the machine that trained it", tmp_path / "of the run that judges"
+    registry = write_model(tmp_path / "registry", text={"cache": str(there)})
+    shutil.rmtree(there)
+    url = f"{registry}/checkpoints/student-e1-s8"
+    pixels = [np.asarray(Image.open(photo).convert("RGB"))]
+    load_model(url).detect(pixels, [["lighthouse"]])
+    run = parse_config({"text": {"cache": str(mine)}}, source="test")
+    load_model(url, like=run).detect(pixels, [["glacier"]])
+    assert not there.exists()
+    assert any((own_caches / "xpm-stream" / "text").rglob("*.safetensors"))
+    assert any(mine.rglob("*.safetensors"))
 
 
 def test_loading_leaves_torchs_threads_as_they_are(registry: Path, tmp_path: Path) -> None:

@@ -65,6 +65,9 @@ def load_model(
     files = CheckpointStore(parent or ".").read(name)
     config = checkpoint_config(files, name=name)
     require_trusted_method(config.method, like, name)
+    # Where its trainer kept embeddings may be any folder: nothing is written to one that only the checkpoint names.
+    text = config.text.model_copy(update={"cache": like.text.cache if like is not None else None})
+    config = config.model_copy(update={"text": text})
     if like is not None:
         config = config.model_copy(update={"evaluation": like.evaluation, "trainer": like.trainer})
     if evaluation:
