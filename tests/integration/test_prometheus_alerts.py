@@ -21,6 +21,7 @@ EMPTY_IN_A_GOOD_RUN = {
     "drift_and_promotion: Alarm: previous teacher",
     "drift_and_promotion: Statistics against the previous teacher",
     "drift_and_promotion: Windows an hour",  # the line of alarms
+    "drift_and_promotion: Windows trusted less, an hour",
     "drift_and_promotion: Gates of the last candidate",
     "drift_and_promotion: Gates an hour, not passed",
 }
@@ -73,6 +74,7 @@ def test_taking_the_trainer_the_labelers_or_redis_away_fires_an_alert_until_they
             "run:xpm_trainer_last_checkpoint:timestamp_seconds > 1e9",
             "max(xpm_labeler_teacher_version) > 0",
             'run_reference:xpm_drift_windows_judged:increase1h{reference="frozen"} > 0',
+            'run_reference:xpm_drift_windows_judged:increase1h{reference="current_teacher"} > 0',
         ):
             until(lambda e=expression: prometheus.value(e) is not None, what=expression, within_s=PATIENCE_S)
         until(lambda: not prometheus.alerts(), what="no alert at work", within_s=PATIENCE_S)
