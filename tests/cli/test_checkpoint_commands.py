@@ -168,7 +168,7 @@ def test_pull_prints_the_folder_alone_and_copies_where_told(
     to = tmp_path / "models" / "mine"
     assert ask("checkpoints", "pull", registry, "--revision", "second", "--to", to).out == f"{to}\n"
     assert (to / "config.json").stat().st_nlink == 1, "what people may edit is no link into the registry"
-    assert {path.name for path in to.iterdir()} == {*files("second", 2), "manifest.json"}
+    assert {path.name for path in to.iterdir()} == {*files("second", 2), "manifest.json", "decisions.json"}
     assert [path.name for path in to.parent.iterdir()] == ["mine"]
     assert ask("checkpoints", "pull", registry, "--revision", "second", "--to", to).out == f"{to}\n", "there already"
     assert "choose a new folder" in refused("checkpoints", "pull", registry, "--to", to)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import random
 import signal
 import subprocess
@@ -16,6 +17,7 @@ from object_servers import web_server
 
 from xpm_stream.errors import CheckpointError, RegistryError
 from xpm_stream.registry import CheckpointStore, PromotionLog
+from xpm_stream.registry.cache import DECISIONS, copy_checkpoint
 from xpm_stream.registry.holds import Holds
 from xpm_stream.registry.pulling import PullProgress, default_cache, pull_checkpoint
 
@@ -76,6 +78,24 @@ def test_a_revision_is_the_champion_an_entry_or_a_name(run: Path, tmp_path: Path
     with pytest.raises(CheckpointError, match=r"'third' of entry 3 .* was removed \(registry.keep_\*\)"):
         pull_checkpoint(run, 3, cache)
     assert not list((run / "registry" / "leases").iterdir()), "a lease is left"
+
+
+def test_what_was_decided_on_it_comes_beside_its_files_and_is_renewed(run: Path, tmp_path: Path) -> None:
+    def decided(folder: Path) -> list[tuple[int, str, object]]:
+        entries = json.loads((folder / DECISIONS).read_text())
+        return [(entry["number"], entry["action"], entry["checks"].get("gates")) for entry in entries]
+
+    cache, log = tmp_path / "cache", PromotionLog(run / "registry")
+    gates = [{"gate": "base_ap50", "outcome": "pass", "value": 44.5, "limit": 40.0, "why": "above"}]
+    number = log.append("promote", checkpoint="third", by="test", checks={"gates": gates}).number
+    folder = pull_checkpoint(run, cache=cache)
+    assert decided(folder)[-1] == (number, "promote", gates)
+    assert decided(copy_checkpoint(folder, tmp_path / "copy"))[-1] == (number, "promote", gates)
+    log.append("revoke", target=number, by="test")
+    assert pull_checkpoint(run, "third", cache) == folder
+    assert [action for _, action, _ in decided(folder)][-2:] == ["promote", "revoke"]
+    alone = pull_checkpoint(run / "registry" / "checkpoints" / "third")
+    assert not (alone / DECISIONS).exists(), "a registry's own folder is not written to"
 
 
 def test_what_is_no_registry_or_has_no_teacher_yet_is_said(tmp_path: Path) -> None:

@@ -155,7 +155,7 @@ def test_a_pull_from_s3_is_whole_and_read_once(s3: str, tmp_path: Path) -> None:
     store.write("a", FILES | {"large.bin": bytes(range(256)) * 40_000})  # more than one range
     PromotionLog(s3).append("promote", checkpoint="a", by="test")
     folder = pull_checkpoint(s3, cache=tmp_path)
-    assert {path.name for path in folder.iterdir()} == {*FILES, "large.bin", "manifest.json"}
+    assert {path.name for path in folder.iterdir()} == {*FILES, "large.bin", "manifest.json", "decisions.json"}
     assert (folder / "large.bin").read_bytes() == bytes(range(256)) * 40_000
     assert Holds(s3).leased() == {}
     s3fs.S3FileSystem().rm_file(f"{s3}/checkpoints/a/large.bin")

@@ -37,6 +37,7 @@ class PullProgress:
     waiting: bool = False  # for another process that brings the same checkpoint
 
 
+DECISIONS: Final = "decisions.json"  # what the promotion log says of a checkpoint, beside its own files
 OnProgress = Callable[[PullProgress], None]
 
 
@@ -81,6 +82,27 @@ class CheckpointCache:
             partial.rename(target)
             sync_folder(self._root)
         return target
+
+    def write_beside(self, folder: Path, name: str, data: bytes) -> None:
+        """Write a file that is not the checkpoint's own into its folder, in one step; in another's cache it is left.
+
+        Raises:
+            CheckpointError: it cannot be written.
+        """
+        path = folder / name
+        with contextlib.suppress(OSError):
+            if path.read_bytes() == data:
+                return
+        try:
+            with tempfile.NamedTemporaryFile(dir=self._partial, delete=False) as scratch:
+                scratch.write(data)
+            Path(scratch.name).chmod(0o644)
+            Path(scratch.name).replace(path)
+        except PermissionError:
+            return
+        except OSError as error:
+            why = say_os_error(error, elsewhere="choose another cache (XPM_STREAM_CACHE)")
+            raise CheckpointError(f"cannot write {path}: {why}") from error
 
     def trim(self, *, keep: int) -> list[str]:
         """Remove all but the `keep` checkpoints used last, and what nobody goes on bringing; return the removed names.
@@ -131,7 +153,8 @@ def copy_checkpoint(folder: Path, to: Path) -> Path:
     try:
         make_folder(target.parent)
         with tempfile.TemporaryDirectory(dir=target.parent, prefix=f".{target.name}.") as scratch:
-            for file in (*info.files, MANIFEST):
+            beside = [DECISIONS] if (folder / DECISIONS).is_file() else []
+            for file in (*info.files, MANIFEST, *beside):
                 shutil.copyfile(folder / file, Path(scratch) / file)
             Path(scratch).chmod(0o755)  # as folders are, not as temporary ones
             altered = first_altered(Path(scratch), info)

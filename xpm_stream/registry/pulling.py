@@ -7,10 +7,13 @@ import os
 from pathlib import Path
 from typing import Final
 
+import msgspec
+
 from xpm_stream.errors import CheckpointError, RegistryError
-from xpm_stream.registry.cache import CheckpointCache, OnProgress, PullProgress, first_altered
+from xpm_stream.registry.cache import DECISIONS, CheckpointCache, OnProgress, PullProgress, first_altered
 from xpm_stream.registry.checkpoint_folder import CheckpointFolder
 from xpm_stream.registry.holds import Holds
+from xpm_stream.registry.promotion_log import PromotionLog
 from xpm_stream.registry.revisions import CHAMPION, Revision, Source, find_revision, find_source, info_of, reading
 
 __all__ = ["CHAMPION", "PullProgress", "default_cache", "pull_checkpoint"]
@@ -26,8 +29,9 @@ def pull_checkpoint(
 ) -> Path:
     """Return a local folder with a checkpoint's files, checked by sha256; bring what is not in the cache yet.
 
-    Of a checkpoint in the cache already only the manifest is read. One that lies alone in a local folder is checked and
-    returned where it is.
+    Of a checkpoint in the cache already only the manifest is read, and the promotion log: what was decided on it, with
+    every gate's figures, comes beside its files as `decisions.json`. One that lies alone in a local folder is checked
+    and returned where it is.
 
     Args:
         url: a run folder, its configuration, a registry's URL, or the URL of one checkpoint's folder.
@@ -78,10 +82,15 @@ def _bring(source: Source, revision: Revision, copies: CheckpointCache, on_progr
         if source.alone is None:
             _lease_if_allowed(source, revision, held)
         try:
-            return copies.bring(source.folder(revision), on_progress=on_progress)
+            folder = copies.bring(source.folder(revision), on_progress=on_progress)
         except CheckpointError:
             info_of(source, revision)  # says it better if it was removed
             raise
+    if source.alone is None:
+        entries = [entry for entry in PromotionLog(source.url).entries() if entry.checkpoint == revision.checkpoint]
+        if entries:
+            copies.write_beside(folder, DECISIONS, msgspec.json.format(msgspec.json.encode(entries), indent=2) + b"\n")
+    return folder
 
 
 def _lease_if_allowed(source: Source, revision: Revision, held: contextlib.ExitStack) -> None:
