@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
@@ -15,6 +14,7 @@ from safetensors import safe_open
 from torch import Tensor
 
 from xpm_stream.config.data_sections import TextConfig
+from xpm_stream.config.user_cache import user_cache
 from xpm_stream.errors import TextError
 from xpm_stream.networks.embedding_cache import EmbeddingCache
 from xpm_stream.networks.encoder_files import EncoderFiles, hidden_size, locate_encoder
@@ -48,7 +48,7 @@ class TextEmbedder:
         self._dimension = (
             _input_dimension(self._files) if config.pooling == "input_embeddings" else hidden_size(self._files)
         )
-        folder = Path(config.cache).expanduser() if config.cache else _user_cache()
+        folder = Path(config.cache).expanduser() if config.cache else user_cache("text")
         self._cache = EmbeddingCache(folder / self._fingerprint[:32], dimension=self._dimension)
         self._compute: Callable[[Sequence[str]], Tensor] | None = None
 
@@ -273,11 +273,3 @@ def _auto_model(files: EncoderFiles) -> Any:
         if had_progress_bar:
             logging.enable_progress_bar()
     return model.float().eval()
-
-
-def _user_cache() -> Path:
-    own = os.environ.get("XPM_STREAM_CACHE")
-    if own:
-        return Path(own).expanduser() / "text"
-    root = os.environ.get("XDG_CACHE_HOME")
-    return (Path(root) if root else Path.home() / ".cache") / "xpm-stream" / "text"

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import contextlib
-import os
 from pathlib import Path
 from typing import Final
 
 import msgspec
 
+from xpm_stream.config.user_cache import user_cache
 from xpm_stream.errors import CheckpointError, RegistryError
 from xpm_stream.registry.cache import DECISIONS, CheckpointCache, OnProgress, PullProgress, first_altered
 from xpm_stream.registry.checkpoint_folder import CheckpointFolder
@@ -63,11 +63,7 @@ def pull_checkpoint(
 
 def default_cache() -> Path:
     """Return the user's cache of checkpoints: `$XPM_STREAM_CACHE/checkpoints`, else below the system's cache folder."""
-    own = os.environ.get("XPM_STREAM_CACHE")
-    if own:
-        return Path(own).expanduser() / "checkpoints"
-    root = os.environ.get("XDG_CACHE_HOME")
-    return (Path(root) if root else Path.home() / ".cache") / "xpm-stream" / "checkpoints"
+    return user_cache("checkpoints")
 
 
 def _checked(source: CheckpointFolder, folder: Path) -> Path:

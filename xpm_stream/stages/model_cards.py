@@ -4,18 +4,17 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
-from typing import Any, Final
+from typing import Any
 
 import msgspec
 
 from xpm_stream.config import RunConfig
 from xpm_stream.label_queue import TrainedLedger
+from xpm_stream.registry.inventory import METRICS
 from xpm_stream.registry.model_card import MODEL_CARD, Lineage, ModelCard, Parent, render_model_card
 from xpm_stream.registry.promotion_log import PromotionEntry, PromotionLog
 from xpm_stream.stages.training_state import TeacherTally, TrainingState
 from xpm_stream.version import __version__
-
-METRICS: Final = "metrics.json"
 
 
 def teacher_card(
