@@ -44,8 +44,9 @@ WEIGHTINGS: Final = (
     "robust",
     "label",
     "label_within_word",
+    "label_annealed",
 )
-SECOND_WEIGHTINGS: Final = ("none", "stochastic", "label", "label_within_word")
+SECOND_WEIGHTINGS: Final = ("none", "stochastic", "label", "label_within_word", "label_annealed")
 
 ARMS: Final[tuple[Arm, ...]] = (
     # The core: one teacher, one round, a second round.
@@ -139,6 +140,25 @@ ARMS: Final[tuple[Arm, ...]] = (
     Arm(name="argmax-noise-0.2", label="argmax", group="noise", start="teacher", sets=_PLAIN, corpus=_noisy(0.2)),
     Arm(name="argmax-noise-0.4", label="argmax", group="noise", start="teacher", sets=_PLAIN, corpus=_noisy(0.4)),
     Arm(name="paper-noise-0.4", label="paper", group="noise", start="teacher", sets=_PAPER, corpus=_noisy(0.4)),
+    # The whole system against the paper's loop, as many steps: promotions and new labels, or one teacher throughout.
+    Arm(
+        name="promoted-noise-0.4",
+        label="XPM here, five promotions",
+        group="noise",
+        start="teacher",
+        rounds=2,
+        promotions=5,
+        corpus=_noisy(0.4),
+    ),
+    Arm(
+        name="argmax-300-noise-0.4",
+        label="argmax, one teacher",
+        group="noise",
+        start="teacher",
+        sets=_PLAIN,
+        rounds=2,
+        corpus=_noisy(0.4),
+    ),
     # Nothing is learnt here: the second student is judged on pictures drawn in a style it never saw.
     Arm(
         name="sketch",

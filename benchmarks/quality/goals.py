@@ -12,7 +12,15 @@ from benchmarks.quality.figures import Difference, Figures, mask_ap50
 _RIVALS: Final = ("soft-teacher", "unbiased-teacher")
 _TARGET, _BASE = mask_ap50("target"), mask_ap50("base")
 _NOISY: Final = "weighting-{}-noise-0.4"
-_SCORES: Final = ("class_score", "pixel_score", "dropout_entropy", "robust", "label", "label_within_word")
+_SCORES: Final = (
+    "class_score",
+    "pixel_score",
+    "dropout_entropy",
+    "robust",
+    "label",
+    "label_within_word",
+    "label_annealed",
+)
 
 
 def _over(arm: str, other: str) -> Callable[[Figures], Difference | None]:
@@ -47,6 +55,11 @@ _GOALS: Final[tuple[tuple[str, float, Callable[[Figures], Difference | None]], .
         "40 % wrong nouns: default over plain XPM (argmax, no noise estimation), target",
         5,
         _over(_NOISY.format("stochastic"), "argmax-noise-0.4"),
+    ),
+    (
+        "40 % wrong nouns, 300 steps: default with five promotions over plain XPM with one teacher, target",
+        5,
+        _over("promoted-noise-0.4", "argmax-300-noise-0.4"),
     ),
     ("40 % wrong nouns: best weighting of L_X over none, target", 1.4, _best_weighting),
     (

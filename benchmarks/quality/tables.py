@@ -46,10 +46,14 @@ _PART_LABELS: Final = {
 }
 SHIFT_ARMS: Final = {"shift": "no replay", "shift-replay": "replay"}
 NOISE_RATES: Final = (0.0, 0.2, 0.4)
-NOISE_ROWS: Final = (
+NOISE_ROWS: Final = (  # of one round
     ("XPM here", "student"),
     ("argmax, no noise estimation", "argmax"),
     ("`xpm.variant: paper`", "paper"),
+)
+_WHOLE_RUNS: Final = (
+    ("XPM here, 300 steps, five promotions", "promoted"),
+    ("argmax, no noise estimation, 300 steps, one teacher", "argmax-300"),
 )
 TITLES: Final = {
     "methods": "mask AP50 of every method (the paper's Table 1)",
@@ -157,7 +161,7 @@ def noise_arm(arm: str, rate: float) -> str:
 
 def _noise(figures: Figures) -> str | None:
     rows = []
-    for label, arm in NOISE_ROWS:
+    for label, arm in (*NOISE_ROWS, *_WHOLE_RUNS):
         arms = [noise_arm(arm, rate) for rate in NOISE_RATES]
         rows.append([label, *(figures.cell(one, mask_ap50(split)) for one in arms for split in ("base", "target"))])
     if not any(noise_arm(arm, rate) in figures for _, arm in NOISE_ROWS for rate in NOISE_RATES[1:]):

@@ -32,6 +32,7 @@ ARMS: Final[Mapping[str, Mapping[str, Any]]] = {
     "xpm_label": {"xpm": {"weighting": "label"}},
     # Reliability that follows what was labelled before, so that later batches hold its running statistics too.
     "xpm_label_within_word": {"xpm": {"weighting": "label_within_word", "reliability": "standardised"}},
+    "xpm_label_annealed": {"xpm": {"weighting": "label_annealed"}},
     "xpm_paper": {"xpm": {"variant": "paper"}},
     "xpm_released": {"xpm": {"variant": "released"}},
     "soft_teacher": {

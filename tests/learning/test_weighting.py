@@ -42,7 +42,7 @@ def _evidence(*, eta: float | None = 0.1, limit_alpha: bool = True) -> StudentEv
     )
 
 
-def test_the_table_is_that_of_the_paper_and_two_by_the_labels_own_reliability() -> None:
+def test_the_table_is_that_of_the_paper_and_three_by_the_labels_own_reliability() -> None:
     noisy = {name: weighting.noise_in_mask_loss for name, weighting in WEIGHTINGS.items()}
     weighed = {name: weighting.weigh is not None for name, weighting in WEIGHTINGS.items()}
     assert noisy == {
@@ -54,6 +54,7 @@ def test_the_table_is_that_of_the_paper_and_two_by_the_labels_own_reliability() 
         "robust": True,
         "label": True,
         "label_within_word": True,
+        "label_annealed": True,
     }
     assert weighed == {
         "none": False,
@@ -64,6 +65,7 @@ def test_the_table_is_that_of_the_paper_and_two_by_the_labels_own_reliability() 
         "robust": True,
         "label": True,
         "label_within_word": True,
+        "label_annealed": True,
     }
 
 
@@ -107,6 +109,12 @@ def test_a_labels_own_reliability_weighs_as_it_is_or_against_what_is_usual_for_i
     assert plain.tolist() == pytest.approx([0.9, 0.2, 0.0])
     # A usual label of a word weighs 1 however low its reliability; four times the usual is cut to twice.
     assert within.tolist() == pytest.approx([1.0, 2.0, 0.0])
+
+
+def test_annealed_a_label_is_distrusted_only_as_far_as_its_word_is_usually_trusted() -> None:
+    weights = weigh_words(find_weighting("label_annealed"), _evidence())
+    assert weights is not None
+    assert weights.tolist() == pytest.approx([0.91, 0.96, 0.6])
 
 
 def test_before_any_noise_was_seen_all_words_weigh_the_same() -> None:

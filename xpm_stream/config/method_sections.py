@@ -33,11 +33,20 @@ class XpmConfig(Section):
         1, description="how often box regression moves a word's proposal; the released code does it twice"
     )
     weighting: Literal[
-        "none", "stochastic", "class_score", "pixel_score", "dropout_entropy", "robust", "label", "label_within_word"
+        "none",
+        "stochastic",
+        "class_score",
+        "pixel_score",
+        "dropout_entropy",
+        "robust",
+        "label",
+        "label_within_word",
+        "label_annealed",
     ] = Field(
         "stochastic",
         description="Table 3. `stochastic`: Eq. 6's noise in L_M only; scores: weights of L_X; `robust`: Eq. 6 and 7; "
-        "`label`: the label's own reliability, `label_within_word`: against what is usual for its word",
+        "`label`: the label's own reliability, `label_within_word`: against what is usual for its word, "
+        "`label_annealed`: as far as its word is usually trusted",
     )
     eta: Annotated[float, Field(gt=0)] | None = Field(
         None, description="Eq. 7's eta; none: measured as a low quantile of the mean noise"

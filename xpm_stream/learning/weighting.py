@@ -1,4 +1,4 @@
-"""The loss weightings of the paper's Table 3, and two by the label's own reliability: what each does to L_M and L_X."""
+"""The loss weightings of the paper's Table 3, and three by the label's own reliability: what each does to L_M, L_X."""
 
 from __future__ import annotations
 
@@ -13,7 +13,15 @@ from xpm_stream.learning.confidence import Classify, DropoutPasses, class_score,
 from xpm_stream.learning.losses import noise_reliability
 
 WeightingName = Literal[
-    "none", "stochastic", "class_score", "pixel_score", "dropout_entropy", "robust", "label", "label_within_word"
+    "none",
+    "stochastic",
+    "class_score",
+    "pixel_score",
+    "dropout_entropy",
+    "robust",
+    "label",
+    "label_within_word",
+    "label_annealed",
 ]
 
 _MOST_OF_USUAL: Final = 2.0  # one label weighs at most twice what is usual for its word
@@ -79,6 +87,11 @@ def _within_word(evidence: StudentEvidence) -> Tensor:
     return (evidence.reliability / evidence.usual_reliability.clamp(min=1e-3)).clamp(max=_MOST_OF_USUAL)
 
 
+def _annealed(evidence: StudentEvidence) -> Tensor:
+    """Reliability counts as far as the word is usually trusted: a teacher that hardly knows a word cannot judge it."""
+    return 1 - evidence.usual_reliability * (1 - evidence.reliability)
+
+
 WEIGHTINGS: Final[Mapping[WeightingName, Weighting]] = {
     "none": Weighting(noise_in_mask_loss=False, weigh=None),
     "stochastic": Weighting(noise_in_mask_loss=True, weigh=None),
@@ -88,4 +101,5 @@ WEIGHTINGS: Final[Mapping[WeightingName, Weighting]] = {
     "robust": Weighting(noise_in_mask_loss=True, weigh=_alpha),
     "label": Weighting(noise_in_mask_loss=True, weigh=lambda e: e.reliability),
     "label_within_word": Weighting(noise_in_mask_loss=True, weigh=_within_word),
+    "label_annealed": Weighting(noise_in_mask_loss=True, weigh=_annealed),
 }
