@@ -213,7 +213,7 @@ def test_every_table_has_a_title_and_a_row_for_each_arm() -> None:
     tables = all_tables(Figures(results))
     assert set(tables) == set(TITLES)
     assert "25.0 %" in tables["labels"]
-    assert len(tables["weightings"].splitlines()) == 2 + 8
+    assert len(tables["weightings"].splitlines()) == 2 + 9
 
 
 def test_the_command_refuses_an_unknown_form(capsys: pytest.CaptureFixture[str]) -> None:
