@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import shutil
 import subprocess
+import sys
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -27,12 +28,6 @@ from xpm_stream.config import RunConfig, load_config
 
 IMAGE_ENTRY_POINT = ["/usr/bin/tini", "--", "xpm-stream"]
 TEXTS = {name: (DEPLOY / name).read_text(encoding="utf-8") for name in ("compose.yaml", "compose.gpu.yaml")}
-KINDS = {"services", "volumes", "configs", "secrets", "networks", "name", "include"}  # and x-...
-SERVICE_KEYS = {  # those of the Compose specification that these files may use; another one is most likely misspelt
-    *("build", "cap_drop", "command", "configs", "depends_on", "deploy", "entrypoint", "environment", "healthcheck"),
-    *("image", "logging", "ports", "profiles", "read_only", "restart", "secrets", "security_opt", "shm_size"),
-    *("stop_grace_period", "tmpfs", "user", "volumes", "working_dir"),
-}
 
 
 def merged(under: Any, over: Any) -> Any:
@@ -76,11 +71,20 @@ def seconds(text: str) -> int:
     return int(text[:-1]) * {"s": 1, "m": 60}[text[-1]]
 
 
-@each
-def test_every_key_is_one_of_composes(tree: dict[str, Any]) -> None:
-    assert {key for key in tree if not key.startswith("x-")} <= KINDS
-    for name, service in tree["services"].items():
-        assert set(service) <= SERVICE_KEYS, name
+def by_the_specification(*files: Path) -> subprocess.CompletedProcess[str]:
+    """The files against the Compose specification's schema, as check-jsonschema carries it."""
+    command = [sys.executable, "-m", "check_jsonschema", "--builtin-schema", "vendor.compose-spec", *map(str, files)]
+    return subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+
+
+def test_the_files_are_what_the_compose_specification_allows(tmp_path: Path) -> None:
+    answer = by_the_specification(*(DEPLOY / name for name in TEXTS))
+    assert answer.returncode == 0, answer.stdout + answer.stderr
+    misspelt = tmp_path / "compose.yaml"
+    misspelt.write_text(TEXTS["compose.yaml"].replace("stop_grace_period:", "stop_grace_time:"))
+    answer = by_the_specification(misspelt)
+    assert answer.returncode == 1
+    assert "'stop_grace_time' was unexpected" in answer.stdout
 
 
 @each
