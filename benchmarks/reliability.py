@@ -23,6 +23,7 @@ import numpy as np
 import torch
 
 from benchmarks.markdown import table
+from benchmarks.reliability_curves import draw_curves
 from benchmarks.synthetic_truth import Judge, KnownImage, known_images
 from xpm_stream.config import load_config
 from xpm_stream.config.method_sections import XpmConfig
@@ -43,6 +44,7 @@ from xpm_stream.stages.run_folder import RunFolder
 ASSIGNMENTS: Final[tuple[AssignmentName, ...]] = ("argmax", "exclusive")
 CONTEXTS: Final = ("logit", "vocabulary", "caption")
 EVIDENCE: Final = ("vocabulary", "caption", "logit")
+DEFAULT_STRATEGY: Final = "class score, caption"  # the row that is `xpm.reliability` by default
 GROUPS: Final = ("target", "all")
 
 
@@ -224,6 +226,7 @@ def main(given: Sequence[str] | None = None) -> None:
     parser.add_argument("--last-teachers", type=int, default=0, help="only the first and so many of the last; 0: all")
     parser.add_argument("--threads", type=int, default=1, help="CPU threads")
     parser.add_argument("--json", type=Path, help="also write all figures here")
+    parser.add_argument("--curves", type=Path, help="draw the default's calibration curves into this picture")
     asked = parser.parse_args(given)
     torch.set_num_threads(asked.threads)
     results = measure(asked.run, images=asked.images, batch=asked.batch, last_teachers=asked.last_teachers)
@@ -235,6 +238,9 @@ def main(given: Sequence[str] | None = None) -> None:
     ):
         print(f"{title}\n\n{quality_table(results, figure=figure)}\n")
     print(f"Right labels by assignment and context\n\n{assignment_table(results)}")
+    if asked.curves:
+        teachers = {result.name: result.quality[DEFAULT_STRATEGY] for result in results}
+        draw_curves(teachers, asked.curves, groups=GROUPS, strategy=DEFAULT_STRATEGY)
     if asked.json:
         asked.json.write_text(json.dumps(msgspec.to_builtins(results), indent=2) + "\n", encoding="utf-8")
 

@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 
 REPOSITORY = Path(__file__).parents[2]
 sys.path.insert(0, str(REPOSITORY))
@@ -56,7 +57,19 @@ def test_it_prints_a_row_for_each_strategy_and_writes_the_curves(
     run: RunConfig, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert run.folder is not None
-    reliability.main([run.folder, "--images", "10", "--batch", "4", "--json", str(tmp_path / "figures.json")])
+    reliability.main(
+        [
+            run.folder,
+            "--images",
+            "10",
+            "--batch",
+            "4",
+            "--json",
+            str(tmp_path / "figures.json"),
+            "--curves",
+            str(tmp_path / "curves.png"),
+        ]
+    )
     printed = capsys.readouterr().out
     for strategy in ("class score, vocabulary", "class score, logit", "pixel score", "dropout entropy", "noise"):
         assert printed.count(f"| {strategy} |") == 3
@@ -71,6 +84,9 @@ def test_it_prints_a_row_for_each_strategy_and_writes_the_curves(
     counts = {key: groups["all"]["count"] for key, groups in first["quality"].items()}
     assert len(set(counts.values())) == 1  # every strategy scored the same labels
     assert first["right"]["exclusive, vocabulary"]["all"][1] == counts["noise"] > 0
+    with Image.open(tmp_path / "curves.png") as picture:
+        assert picture.width > picture.height > 300
+        assert len(set(picture.convert("RGB").get_flattened_data())) > 50
 
 
 def test_true_boxes_are_right_moved_or_misnamed_ones_wrong_and_places_are_kept(run: RunConfig) -> None:
