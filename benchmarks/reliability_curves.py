@@ -42,7 +42,7 @@ def draw_curves(
         axes.grid(alpha=0.25)
         axes.spines[["top", "right"]].set_visible(False)
     panels[0].set_ylabel("share of right labels")
-    panels[0].legend(frameon=False, fontsize=7.5, loc="upper left")
+    panels[0].legend(frameon=False, fontsize=7.5, loc="lower right")
     figure.suptitle(strategy, fontsize=10)
     path.parent.mkdir(parents=True, exist_ok=True)
     figure.savefig(path, dpi=130, metadata={"Software": None})
