@@ -10,7 +10,8 @@ from __future__ import annotations
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Final
 
@@ -199,8 +200,13 @@ class _Streaming:
         # As a candidate's: without the optimiser and the place in the schedule, which the next round begins anew.
         return network_files(self._student.method, config=self._config, base_classes=self._base_classes)
 
-    def _timed(self, name: str) -> _Timer:
-        return _Timer(self._seconds, name)
+    @contextmanager
+    def _timed(self, name: str) -> Iterator[None]:
+        started = time.monotonic()
+        try:
+            yield
+        finally:
+            self._seconds[name] += time.monotonic() - started
 
 
 class Replay:
@@ -224,14 +230,3 @@ class Replay:
         drawn = self._reservoir.draw(self._config.trainer.replay_images, rng=rng)
         found = [(kept, self._pixels[kept.sample]) for kept in drawn]
         return label_again(found, label=label, batch_images=self._config.labeler.batch_images)
-
-
-class _Timer:
-    def __init__(self, seconds: dict[str, float], name: str) -> None:
-        self._seconds, self._name = seconds, name
-
-    def __enter__(self) -> None:
-        self._started = time.monotonic()
-
-    def __exit__(self, *_: object) -> None:
-        self._seconds[self._name] += time.monotonic() - self._started

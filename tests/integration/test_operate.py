@@ -36,8 +36,12 @@ def between(events: Events, start: str, end: str) -> Events:
     return events[first:last]
 
 
+def facts(events: Events, kind: str) -> list[dict[str, Any]]:
+    return [event["facts"] for event in events if event["kind"] == kind]
+
+
 def names(events: Events, kind: str) -> list[str]:
-    return [event["facts"]["name"] for event in events if event["kind"] == kind]
+    return [one["name"] for one in facts(events, kind)]
 
 
 @pytest.mark.slow
@@ -47,12 +51,12 @@ def test_data_that_go_bad_are_blamed_within_windows_and_nothing_learned_from_the
 ) -> None:
     events, said, folder = played
     shift = between(events, "DATA SHIFT", "the crawler is mended")
-    windows = [event["facts"] for event in shift if event["kind"] == "window"]
+    windows = facts(shift, "window")
     blamed = next(place for place, window in enumerate(windows) if window["cause"] in ("data", "both"))
     assert blamed <= 6, said  # right shards were ahead of the wrong ones, and a window is half a shard
     assert windows[blamed]["brake"], said
     assert "XpmDataDrift" in names(shift, "alert"), said
-    decided = [event["facts"] for event in shift if event["kind"] == "decision"]
+    decided = facts(shift, "decision")
     assert {one["action"] for one in decided if "drift_brake" in one["gates"]} == {"inconclusive"}, said
     status = (folder / "status-2-captions-mixed-up.txt").read_text()
     assert "drift holds promotions back" in status
@@ -65,7 +69,7 @@ def test_data_that_go_bad_are_blamed_within_windows_and_nothing_learned_from_the
 def test_a_collapsed_teacher_is_refused_and_the_alert_fires(played: tuple[Events, str, Path]) -> None:
     events, said, _ = played
     collapse = between(events, "TEACHER COLLAPSE", "A PERSON")
-    decided = [event["facts"] for event in collapse if event["kind"] == "decision"]
+    decided = facts(collapse, "decision")
     collapsed = [one for one in decided if one["checkpoint"].startswith("collapsed-")]
     assert len(collapsed) >= 2, said
     assert {one["action"] for one in collapsed} == {"refuse"}, said
@@ -81,18 +85,16 @@ def test_a_collapsed_teacher_that_a_person_promotes_is_blamed_and_can_be_taken_b
     events, said, folder = played
     person = between(events, "A PERSON", "and takes it back")
     (promoted,) = [
-        event["facts"]
-        for event in person
-        if event["kind"] == "decision"
-        and event["facts"]["action"] == "promote"
-        and event["facts"]["checkpoint"].startswith("collapsed-")
+        one
+        for one in facts(person, "decision")
+        if one["action"] == "promote" and one["checkpoint"].startswith("collapsed-")
     ]
     teacher = f"v{promoted['number']}"
-    windows = [event["facts"] for event in person if event["kind"] == "window" and event["facts"]["teacher"] == teacher]
+    windows = [one for one in facts(person, "window") if one["teacher"] == teacher]
     assert any(window["cause"] in ("teacher", "both") for window in windows), said
     assert "XpmTeacherDrift" in names(person, "alert"), said
     status = (folder / "status-4-promoted-by-hand.txt").read_text()
     assert f"{teacher}  " in status
     after = between(events, "and takes it back", "")
-    assert any(event["kind"] == "window" and event["facts"]["teacher"] != teacher for event in after), said
+    assert any(one["teacher"] != teacher for one in facts(after, "window")), said
     assert "XpmTeacherDrift" in names(after, "over"), said
