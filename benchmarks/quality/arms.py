@@ -182,10 +182,10 @@ ARMS: Final[tuple[Arm, ...]] = (
         for steps in (40, 150)
     ),
     # Continual: the same number of steps with one teacher and with five promotions.
-    Arm(name="one-teacher", label="one teacher", group="continual", start="teacher", rounds=2),
+    Arm(name="one-teacher", label="XPM here, 300 steps, one teacher", group="continual", start="teacher", rounds=2),
     Arm(
         name="two-promotions",
-        label="two promotions",
+        label="XPM here, 300 steps, two promotions",
         group="continual",
         start="teacher",
         rounds=2,
@@ -193,7 +193,7 @@ ARMS: Final[tuple[Arm, ...]] = (
     ),
     Arm(
         name="promoted",
-        label="five promotions",
+        label="XPM here, 300 steps, five promotions",
         group="continual",
         start="teacher",
         rounds=2,
