@@ -225,6 +225,47 @@ def test_diff_as_json_and_of_the_same(ask: Ask, registry: Path) -> None:
     assert same.count("the same") == 3
 
 
+def test_diff_of_weights_that_are_not_finite_or_of_another_network_says_so(
+    ask: Ask, refused: Refused, registry: Path
+) -> None:
+    store = CheckpointStore(registry / "checkpoints")
+    torn = {"backbone.conv.weight": np.full((4, 4), np.nan, "f4"), "head.weight": np.array([np.nan, np.inf], "f4")}
+    store.write("collapsed", files("collapsed", 3) | {"model.safetensors": safetensors.numpy.save(torn)})
+    said = ask("checkpoints", "diff", registry, "@collapsed")
+    assert [line.split()[0] for line in said.out.splitlines() if "not finite" in line] == ["backbone", "head"]
+    assert (said.status, said.err) == (0, "")
+    assert "not finite" in ask("checkpoints", "diff", f"{registry}@collapsed", "@collapsed").out, "NaN equals nothing"
+    modules = json.loads(ask("checkpoints", "diff", registry, "@collapsed", "--json").out, parse_constant=pytest.fail)
+    assert [one["change"] for one in modules["modules"]] == [None, None]
+    wide = {"backbone.conv.weight": np.ones((4, 4), np.float32), "head.weight": np.ones(9, np.float32)}
+    store.write("wide", files("wide", 3) | {"model.safetensors": safetensors.numpy.save(wide)})
+    other = ask("checkpoints", "diff", registry, "@wide").out
+    assert "the same in the tensors that can be compared" in other
+    assert "tensors of another shape: head.weight" in other
+    assert "no place is named" in refused("checkpoints", "diff", "@1", "@2")
+
+
+def test_a_slip_in_b_is_told_before_a_comes(refused: Refused, registry: Path, tmp_path: Path) -> None:
+    assert "no checkpoint 'secnod'" in refused("checkpoints", "diff", registry, "@secnod")
+    assert not (tmp_path / "cache").exists()
+
+
+@pytest.mark.parametrize("by", ["run", "web"])
+def test_a_revision_may_follow_the_place_and_history_needs_no_run(
+    ask: Ask, refused: Refused, config: RunConfig, registry: Path, tmp_path: Path, by: str
+) -> None:
+    with web_server(registry, log=tmp_path / "log") as url:
+        where = {"run": str(config.folder), "web": url}[by]
+        assert ask("checkpoints", "show", f"{where}@2").out.startswith("second  refused")
+        assert Path(ask("checkpoints", "pull", f"{where}@2").out).name.startswith("second@")
+        history = ask("checkpoints", "history", where).out
+        alone = f"{where if by == 'web' else registry}/checkpoints/third"
+        assert "the history is its registry's" in refused("checkpoints", "history", alone)
+    decided = [line.split()[3] for line in history.splitlines() if "  by " in line]
+    assert decided == ["promote", "refuse", "promote", "revoke"]
+    assert history.endswith("candidate 4, fourth: not decided yet\n")
+
+
 def test_mistakes_are_told_in_a_line(refused: Refused, ask: Ask, registry: Path, tmp_path: Path) -> None:
     assert "is no run folder" in refused("checkpoints", "list", tmp_path / "nowhere")
     assert "no entry 7: its log has entries 1 to 4" in refused("checkpoints", "show", registry, "7")

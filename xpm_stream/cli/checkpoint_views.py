@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Iterable, Sequence
 from typing import Any, Final
@@ -96,7 +97,9 @@ def print_difference(console: Console, found: Difference) -> None:
     _section(console, "Vocabulary", _words_table(found))
     if found.measures:
         _section(console, "Measures", _measures_table(found.measures))
-    _section(console, "Weights", _weights_table(found.modules))
+    comparable = not (found.tensors_only_a or found.tensors_only_b or found.tensors_reshaped)
+    same = "the same" if comparable else "the same in the tensors that can be compared"
+    _section(console, "Weights", _weights_table(found.modules, same=same))
     for title, names in (
         ("tensors of A only", found.tensors_only_a),
         ("tensors of B only", found.tensors_only_b),
@@ -161,9 +164,9 @@ def _measures_table(measures: dict[str, tuple[float | None, float | None]]) -> T
     return table
 
 
-def _weights_table(modules: Sequence[ModuleChange]) -> RenderableType:
-    if not any(one.change > 0 for one in modules):
-        return Text("the same" if modules else "no tensor in common", "" if modules else "yellow")
+def _weights_table(modules: Sequence[ModuleChange], *, same: str) -> RenderableType:
+    if all(one.change == 0 for one in modules):  # NaN is not
+        return Text(same if modules else "no tensor in common", "" if modules else "yellow")
     table = _table()
     table.add_column("module", no_wrap=True)
     for name in ("tensors", "parameters", "norm of A", "norm of B - A", "relative"):
@@ -179,11 +182,17 @@ def _weights_table(modules: Sequence[ModuleChange]) -> RenderableType:
             f"{one.parameters:,}",
             f"{one.norm:,.4g}",
             f"{one.change:,.4g}",
-            "" if relative is None else f"{relative:.1%}",
+            _share(one),
             Text("█" * round(10 * (relative or 0.0) / top) if top > 0 else "", "magenta"),
             Text(one.largest.removeprefix(f"{one.module}.")),
         )
     return table
+
+
+def _share(one: ModuleChange) -> Text:
+    if not math.isfinite(one.change):
+        return Text("not finite", "bold red")
+    return Text("" if one.relative is None else f"{one.relative:.1%}")
 
 
 def _table(*names: str) -> Table:

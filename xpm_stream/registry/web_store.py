@@ -95,13 +95,17 @@ class WebStore:
 
     def _ranges(self, path: str, *, offset: int, size: int) -> Iterator[bytes]:
         if offset < size:
-            yield from self._chunks(path, size=size, block_size=CHUNK_BYTES, cache_type="none", offset=offset)
+            ranged = {"size": size, "block_size": CHUNK_BYTES, "cache_type": "none"}
+            # A ValueError tells `fetch` that the server knows no ranges.
+            yield from self._chunks(path, offset=offset, passing=(ValueError,), **ranged)
 
-    def _chunks(self, path: str, *, offset: int = 0, **how: Any) -> Iterator[bytes]:
+    def _chunks(
+        self, path: str, *, offset: int = 0, passing: tuple[type[Exception], ...] = (), **how: Any
+    ) -> Iterator[bytes]:
         # A range of compressed bytes is none of the file's.
         headers = {**self._fs.kwargs.get("headers", {}), "Accept-Encoding": "identity"}
         with (
-            foreign_errors_as_os(self._url),
+            foreign_errors_as_os(self._url, passing=passing),
             contextlib.closing(self._fs.open(self._full(path), "rb", headers=headers, **how)) as file,
         ):
             if offset:

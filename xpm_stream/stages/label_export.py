@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
 
-from xpm_stream.config import RunConfig, load_config
+from xpm_stream.config import RunConfig, config_of_run, load_config
 from xpm_stream.data.coco_writing import CocoWriter
 from xpm_stream.data.shard_urls import expand_shard_urls
 from xpm_stream.data.shard_writing import CaptionSample, write_caption_shards
@@ -128,8 +128,9 @@ def _labels(request: ExportRequest, tally: ExportTally, on_progress: OnProgress)
 
 def _run_config(run: str) -> RunConfig | None:
     path = Path(run)
-    file = path if path.is_file() else path / "config.yaml"
-    return load_config(file) if file.is_file() else None
+    if path.is_file():
+        return load_config(path)
+    return config_of_run(path) if (path / "config.yaml").is_file() else None
 
 
 def _first(samples: Iterator[ExportedSample], request: ExportRequest) -> Iterator[ExportedSample]:
