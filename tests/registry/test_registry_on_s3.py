@@ -245,7 +245,9 @@ def test_a_pull_that_has_begun_never_fails_while_checkpoints_are_removed(s3: str
     assert Holds(s3).leased() == {}
 
 
-def test_who_may_only_read_pulls_without_a_lease(s3: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_who_may_only_read_pulls_without_a_lease_and_is_told(
+    s3: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
     import s3fs
 
     CheckpointStore(f"{s3}/checkpoints").write("a", FILES)
@@ -254,4 +256,7 @@ def test_who_may_only_read_pulls_without_a_lease(s3: str, tmp_path: Path, monkey
     s3fs.S3FileSystem.clear_instance_cache()
     with pytest.raises(PermissionError), Holds(s3).lease("a"):
         pass
+    caplog.set_level("INFO", logger="xpm_stream.registry")
     assert (pull_checkpoint(s3, cache=tmp_path) / "config.json").read_bytes() == FILES["config.json"]
+    told = [record for record in caplog.records if "reading a without a lease" in record.message]
+    assert [record.levelname for record in told] == ["INFO"]

@@ -94,13 +94,14 @@ class CheckpointCache:
             if path.read_bytes() == data:
                 return
         try:
-            with tempfile.NamedTemporaryFile(dir=self._partial, delete=False) as scratch:
-                scratch.write(data)
-            Path(scratch.name).chmod(0o644)
-            Path(scratch.name).replace(path)
-        except PermissionError:
-            return
+            make_folder(self._partial)
+            with tempfile.TemporaryDirectory(dir=self._partial) as scratch:
+                draft = Path(scratch) / name
+                draft.write_bytes(data)
+                draft.replace(path)
         except OSError as error:
+            if isinstance(error, PermissionError) or error.errno == errno.EROFS:
+                return
             why = say_os_error(error, elsewhere="choose another cache (XPM_STREAM_CACHE)")
             raise CheckpointError(f"cannot write {path}: {why}") from error
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import contextlib
+import errno
+import logging
 from pathlib import Path
 from typing import Final
 
@@ -19,6 +21,7 @@ from xpm_stream.registry.revisions import CHAMPION, Revision, Source, find_revis
 __all__ = ["CHAMPION", "PullProgress", "default_cache", "pull_checkpoint"]
 
 _LOOKS: Final = 3
+_log: Final = logging.getLogger(__name__)
 
 
 def pull_checkpoint(
@@ -95,5 +98,8 @@ def _lease_if_allowed(source: Source, revision: Revision, held: contextlib.ExitS
         held.enter_context(Holds(source.url).lease(revision.checkpoint))
     except CheckpointError:
         raise
-    except (RegistryError, OSError):
-        return
+    except (RegistryError, PermissionError) as error:
+        _log.info("reading %s without a lease: %s", revision.checkpoint, error)
+    except OSError as error:
+        level = logging.INFO if error.errno == errno.EROFS else logging.WARNING  # else it should have been possible
+        _log.log(level, "reading %s without a lease: %s", revision.checkpoint, error)
