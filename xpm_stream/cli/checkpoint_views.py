@@ -15,6 +15,7 @@ from rich.tree import Tree
 
 from xpm_stream.cli.checkpoint_table import gates_table
 from xpm_stream.cli.shard_table import utc
+from xpm_stream.registry.cache import CachedCopy
 from xpm_stream.registry.comparing import Difference, ModuleChange
 from xpm_stream.registry.inventory import Description, Listed
 
@@ -107,6 +108,23 @@ def print_difference(console: Console, found: Difference) -> None:
     ):
         if names:
             console.print(Text(f"  {title}: {_some(names)}", "yellow"), soft_wrap=True)
+
+
+def print_cached(console: Console, copies: Sequence[CachedCopy], *, before: Sequence[CachedCopy], where: str) -> None:
+    """Print a line for each copy, the last used last, and what has become of those `before`."""
+    if copies:
+        table = _table("checkpoint")
+        table.add_column("size", justify="right", no_wrap=True)
+        table.add_column("last used", no_wrap=True)
+        table.add_column("")
+        for copy in copies:
+            told = Text("" if copy.whole else "not whole: a pull goes on, or broke off", "yellow")
+            table.add_row(Text(copy.name), human_bytes(copy.size), utc(copy.used_at_s), told)
+        console.print(table)
+    gone = len(before) - len(copies)
+    removed = f"{gone} removed; " if gone > 0 else ""
+    held = f"{len(copies)} checkpoints, {human_bytes(sum(copy.size for copy in copies))}"
+    console.print(Text(f"{removed}{held} in {where}"), soft_wrap=True)
 
 
 def human_bytes(count: float) -> str:

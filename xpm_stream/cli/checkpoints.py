@@ -122,6 +122,25 @@ def pull(
     typer.echo(folder if to is None else copy_checkpoint(folder, to))
 
 
+@checkpoints.command()
+def cache(
+    keep: Annotated[
+        int | None,
+        typer.Option(min=1, help="remove all but so many, the last used, and what pulls that broke off left"),
+    ] = None,
+) -> None:
+    """Show the checkpoints that pulls have brought to this machine, and remove old ones: nothing goes by itself."""
+    from xpm_stream.cli.checkpoint_views import print_cached
+    from xpm_stream.registry.cache import CheckpointCache
+    from xpm_stream.registry.pulling import default_cache
+
+    ours = CheckpointCache(default_cache())
+    before = ours.copies()
+    if keep is not None:
+        ours.trim(keep=keep)
+    print_cached(Console(), ours.copies(), before=before, where=str(ours.folder))
+
+
 def _place_and_revision(where: str, revision: str | None) -> tuple[str, str]:
     """`RUN_OR_URL@REVISION` means the same as the two by themselves, as it does for `diff` and `evaluate`."""
     from xpm_stream.registry.revisions import split_revision

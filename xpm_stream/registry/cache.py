@@ -27,6 +27,16 @@ _BROKEN_CONNECTION: Final = frozenset({None, errno.ECONNRESET, errno.ECONNREFUSE
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class CachedCopy:
+    """A checkpoint in a cache, or what has come of one."""
+
+    name: str  # its folder's: NAME@DIGEST
+    size: int  # bytes
+    used_at_s: float  # Unix time
+    whole: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class PullProgress:
     """How far a pull is."""
 
@@ -104,6 +114,22 @@ class CheckpointCache:
                 return
             why = say_os_error(error, elsewhere="choose another cache (XPM_STREAM_CACHE)")
             raise CheckpointError(f"cannot write {path}: {why}") from error
+
+    @property
+    def folder(self) -> Path:
+        """Where it is."""
+        return self._root
+
+    def copies(self) -> list[CachedCopy]:
+        """Return what is there, the last used last; what has come of pulls that broke off is not whole."""
+        found = []
+        for folder in (*self._root.glob("*@*"), *self._partial.glob("*@*")):
+            with contextlib.suppress(FileNotFoundError, NotADirectoryError):  # another process was here
+                size = sum(path.stat().st_size for path in folder.iterdir())
+                whole = folder.parent == self._root
+                used_at_s = folder.stat().st_mtime
+                found.append(CachedCopy(name=folder.name, size=size, used_at_s=used_at_s, whole=whole))
+        return sorted(found, key=lambda copy: copy.used_at_s)
 
     def trim(self, *, keep: int) -> list[str]:
         """Remove all but the `keep` checkpoints used last, and what nobody goes on bringing; return the removed names.
