@@ -20,6 +20,7 @@ from xpm_stream.registry import CheckpointStore, PromotionLog
 from xpm_stream.registry.cache import DECISIONS, copy_checkpoint
 from xpm_stream.registry.holds import Holds
 from xpm_stream.registry.pulling import PullProgress, default_cache, pull_checkpoint
+from xpm_stream.registry.revisions import split_revision
 
 MIB = 2**20
 FILES = {"config.json": b"{}", "model.safetensors": random.Random(0).randbytes(20 * MIB), "README.md": b"card"}
@@ -62,6 +63,29 @@ def test_it_is_found_by_run_configuration_registry_or_its_own_folder(run: Path, 
     copy = pull_checkpoint(run, "first", cache=cache)
     assert pull_checkpoint(copy, cache=tmp_path / "unused") == copy, "a copy has its own folder's name, and is one"
     assert not (tmp_path / "unused").exists()
+
+
+def test_local_places_may_be_written_as_urls_or_from_home(
+    run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    cache, alone = tmp_path / "cache", run / "registry" / "checkpoints" / "first"
+    for place in (f"file://{run}", "~/run", f"file://{run}/config.yaml", "~/run/registry"):
+        (run / "config.yaml").write_text(yaml.safe_dump({"folder": str(run)}))
+        assert pulled_name(pull_checkpoint(place, cache=cache)) == "second"
+    for place in (f"file://{alone}", "~/run/registry/checkpoints/first"):
+        assert pull_checkpoint(place, cache=cache) == alone
+    with pytest.raises(RegistryError, match=rf"is one file of a checkpoint: name its folder, {alone}"):
+        pull_checkpoint(alone / "model.safetensors")
+
+
+def test_an_at_sign_in_a_url_is_a_revision_only_if_nothing_is_there(run: Path, tmp_path: Path) -> None:
+    (run / "registry").rename(run / "me@lab")
+    with on_the_web(run, ranges=True) as web:
+        assert split_revision(f"{web.url}/me@lab") == (f"{web.url}/me@lab", "champion")
+        assert split_revision(f"{web.url}/me@lab@2") == (f"{web.url}/me@lab", "2")
+    assert split_revision(f"{run}/me@lab") == (f"{run}/me@lab", "champion")
+    assert split_revision(f"{run}/me@lab@first") == (f"{run}/me@lab", "first")
 
 
 def test_a_revision_is_the_champion_an_entry_or_a_name(run: Path, tmp_path: Path) -> None:

@@ -67,12 +67,17 @@ def find_source(url: str | Path) -> Source:
     text = str(url).rstrip("/")
     if not text:
         raise RegistryError("no place is named: give a run folder, a registry's URL, or either with @REVISION")
+    if "://" in text or text.startswith("~"):
+        store = open_store(text)
+        text = store.url if isinstance(store, LocalStore) else text  # a path, which the system understands
     if _has(text, MANIFEST):
         return Source(text, alone=CheckpointFolder.alone(text).info().name)
     path = Path(text)
     if (path / "config.yaml").is_file():  # the folder may have been moved: what it holds counts, not where it was
         return Source(_registry_of_run(path))
     if path.is_file():
+        if (path.parent / MANIFEST).is_file():
+            raise RegistryError(f"{path} is one file of a checkpoint: name its folder, {path.parent}")
         config = load_config(path)
         return Source(config.registry.url or str(Path(config.folder or Path("runs") / config.name) / "registry"))
     for root in (text, f"{text}/registry"):
@@ -100,6 +105,10 @@ def split_revision(text: str) -> tuple[str, str]:
     url, at, revision = text.rpartition("@")
     if not at or "/" in revision or Path(text).exists():  # s3://key@bucket/run, or a copy in a cache: NAME@DIGEST
         return text, CHAMPION
+    if "://" in text:  # such a copy elsewhere, or a bucket's folder of that name
+        with contextlib.suppress(RegistryError, OSError):
+            find_source(text)
+            return text, CHAMPION
     return url, revision or CHAMPION
 
 
