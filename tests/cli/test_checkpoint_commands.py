@@ -115,6 +115,25 @@ def test_list_shows_what_became_of_each_checkpoint(
     assert (answer.status, answer.err) == (0, "")
 
 
+def test_a_server_that_lists_folders_with_links_that_sort_them_is_read(
+    ask: Ask, registry: Path, tmp_path: Path
+) -> None:
+    with web_server(registry, log=tmp_path / "log", extra=["apache"]) as url:
+        listed = ask("checkpoints", "list", url)
+        shown = ask("checkpoints", "show", url)
+    assert [line[0] for line in lines(listed.out)[1:]] == ["first", "second", "third", "fourth", "fifth"], listed.err
+    assert "Table 2" in listed.out
+    assert ["gates", "abcdef01.base_ap50", "46.5"] in lines(shown.out), shown.err
+
+
+def test_a_server_with_a_page_for_whatever_is_missing_is_no_damaged_checkpoint(
+    refused: Refused, registry: Path, tmp_path: Path
+) -> None:
+    with web_server(registry, log=tmp_path / "log", extra=["pages"]) as url:
+        told = refused("checkpoints", "list", f"{url}/wrong")
+    assert "a web page in place of manifest.json: is the address right?" in told
+
+
 def test_list_as_json_has_files_and_digests(ask: Ask, registry: Path) -> None:
     listed = json.loads(ask("checkpoints", "list", registry, "--json").out)
     assert [(one["info"]["name"], one["status"]) for one in listed][2] == ("third", "champion")

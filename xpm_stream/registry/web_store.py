@@ -64,8 +64,10 @@ class WebStore:
                 paths = self._fs.ls(self._full(folder) + "/", detail=False)
         except OSError as error:
             raise NotListed(f"{self._url} is a web server that does not list its folders") from error
-        names = {path.rstrip("/").rsplit("/", 1)[-1] for path in paths}
-        return sorted(name for name in names if name and not name.startswith("."))
+        # Pages also have links that sort them (?C=N;O=D) and to the parent folder.
+        below = self._full(folder) + "/"
+        names = {path.removeprefix(below).rstrip("/") for path in paths}
+        return sorted(name for name in names if name and name[0] not in ".?#" and "/" not in name)
 
     def create(self, path: str, data: bytes) -> None:
         """Refuse: a web server is only read."""
