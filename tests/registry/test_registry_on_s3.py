@@ -9,6 +9,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import fsspec
 import pytest
 from object_servers import s3_environment
 from redis_servers import until
@@ -243,6 +244,25 @@ def test_a_pull_that_has_begun_never_fails_while_checkpoints_are_removed(s3: str
         end.touch()
         assert [process.wait(60) for process in processes] == [0] * 3, said()[-30:]
     assert Holds(s3).leased() == {}
+
+
+def test_a_public_bucket_is_read_without_credentials(s3: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    import s3fs
+
+    url = "s3://public/registry"
+    s3fs.S3FileSystem().mkdir("public", acl="public-read")
+    CheckpointStore(f"{url}/checkpoints").write("a", FILES)
+    PromotionLog(url).append("promote", checkpoint="a", by="test")
+    s3fs.S3FileSystem().chmod(url, "public-read", recursive=True)
+    for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
+        monkeypatch.delenv(name)
+    monkeypatch.setenv("AWS_SHARED_CREDENTIALS_FILE", str(tmp_path / "none"))
+    s3fs.S3FileSystem.clear_instance_cache()
+    with pytest.raises(RegistryError, match="FSSPEC_S3_ANON=true"):
+        pull_checkpoint(url, cache=tmp_path)
+    monkeypatch.setitem(fsspec.config.conf, "s3", {"anon": True})  # what FSSPEC_S3_ANON=true says, read at import
+    s3fs.S3FileSystem.clear_instance_cache()
+    assert (pull_checkpoint(url, cache=tmp_path) / "config.json").read_bytes() == FILES["config.json"]
 
 
 def test_who_may_only_read_pulls_without_a_lease_and_is_told(
