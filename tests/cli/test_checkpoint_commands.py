@@ -73,6 +73,7 @@ def files(name: str, step: int) -> dict[str, bytes]:
         "step": step,
         "samples": {"trained": 12_345},
         "constrained": {"target": {"mask_ap50": 10.0 * step}},
+        "mean_reliability": 0.25 * step,
     }
     words = ["dog", "cat", "kitten", "[red] fox"][: 1 + step]
     weights = {
@@ -223,6 +224,7 @@ def test_diff_shows_settings_words_measures_and_how_far_each_module_moved(ask: A
         ["words", "of", "B", "only", "2:", "kitten,", "[red]", "fox"],
         ["constrained.target.mask_ap50", "10", "30", "+20"],
         ["samples.trained", "12,345", "12,345", "0"],
+        ["mean_reliability", "0.25", "0.75", "+0.5"],
         ["backbone", "1", "16", "4", "0", "0.0%", "conv.weight"],  # the counter beside it is no weight
         ["head", "1", "2", "5", "8", "160.0%", "█" * 10, "weight"],  # 3, 4 -> 3, 12
     ):

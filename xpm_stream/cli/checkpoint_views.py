@@ -177,8 +177,8 @@ def _measures_table(measures: dict[str, tuple[float | None, float | None]]) -> T
     table = _two_columns("measure", justify="right")
     table.add_column("B - A", justify="right")
     for name, (a, b) in measures.items():
-        moved = "" if a is None or b is None else _number(b - a)
-        table.add_row(Text(name), _number(a), _number(b), moved if moved[:1] in ("", "-", "0") else f"+{moved}")
+        moved = None if a is None or b is None else b - a
+        table.add_row(Text(name), _number(a), _number(b), "+" * (moved is not None and moved > 0) + _number(moved))
     return table
 
 
