@@ -15,7 +15,7 @@ import pytest
 import yaml
 from object_servers import web_server
 
-from xpm_stream.errors import CheckpointError, RegistryError
+from xpm_stream.errors import CheckpointError, ConfigError, RegistryError
 from xpm_stream.registry import CheckpointStore, PromotionLog
 from xpm_stream.registry.cache import DECISIONS, copy_checkpoint
 from xpm_stream.registry.holds import Holds
@@ -98,6 +98,9 @@ def test_a_revision_is_the_champion_an_entry_or_a_name(run: Path, tmp_path: Path
         pull_checkpoint(run, 9, cache)
     with pytest.raises(CheckpointError, match=r"no checkpoint 'fifth'.*first, second, third"):
         pull_checkpoint(run, "fifth", cache)
+    for slip, meant in (("champoin", "champion"), ("secnod", "second")):
+        with pytest.raises(CheckpointError, match=rf"no checkpoint '{slip}'.*did you mean '{meant}'\?"):
+            pull_checkpoint(run, slip, cache)
     CheckpointStore(run / "registry" / "checkpoints").delete("third")
     with pytest.raises(CheckpointError, match=r"'third' of entry 3 .* was removed \(registry.keep_\*\)"):
         pull_checkpoint(run, 3, cache)
@@ -144,6 +147,12 @@ def test_the_cache_is_the_users_unless_named(run: Path, tmp_path: Path, monkeypa
     assert pull_checkpoint(run).parent == tmp_path / "xdg" / "xpm-stream" / "checkpoints" == default_cache()
     monkeypatch.setenv("XPM_STREAM_CACHE", str(tmp_path / "own"))
     assert pull_checkpoint(run).parent == tmp_path / "own" / "checkpoints"
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("XPM_STREAM_CACHE", "own")
+    assert default_cache() == tmp_path / "own" / "checkpoints", "it holds when the folder is changed"
+    monkeypatch.setenv("XPM_STREAM_CACHE", "~no-such-user/own")
+    with pytest.raises(ConfigError, match="set XPM_STREAM_CACHE to one"):
+        pull_checkpoint(run)
 
 
 def test_a_damaged_checkpoint_in_its_own_folder_is_named(run: Path) -> None:

@@ -13,10 +13,10 @@ import msgspec
 from xpm_stream.config.user_cache import user_cache
 from xpm_stream.errors import CheckpointError, RegistryError
 from xpm_stream.registry.cache import DECISIONS, CheckpointCache, OnProgress, PullProgress, first_altered
-from xpm_stream.registry.checkpoint_folder import CheckpointFolder
+from xpm_stream.registry.checkpoint_folder import CHAMPION, CheckpointFolder
 from xpm_stream.registry.holds import Holds
 from xpm_stream.registry.promotion_log import PromotionLog
-from xpm_stream.registry.revisions import CHAMPION, Revision, Source, find_revision, find_source, info_of, reading
+from xpm_stream.registry.revisions import Revision, Source, find_revision, find_source, info_of, reading
 
 __all__ = ["CHAMPION", "PullProgress", "default_cache", "pull_checkpoint"]
 

@@ -6,18 +6,15 @@ import contextlib
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final
 
 from xpm_stream.config import config_of_run, load_config
 from xpm_stream.errors import CheckpointError, ConfigError, RegistryError
-from xpm_stream.registry.checkpoint_folder import CheckpointFolder
+from xpm_stream.registry.checkpoint_folder import CHAMPION, CheckpointFolder
 from xpm_stream.registry.checkpoints import CheckpointStore
 from xpm_stream.registry.local_store import LocalStore
 from xpm_stream.registry.manifest import MANIFEST, CheckpointInfo
 from xpm_stream.registry.promotion_log import PromotionEntry, PromotionLog
 from xpm_stream.registry.store import MAX_RECORD_BYTES, open_store, without_credentials
-
-CHAMPION: Final = "champion"
 
 
 @dataclass(frozen=True, slots=True)

@@ -17,7 +17,7 @@ from xpm_stream.data.shard_urls import expand_shard_urls
 from xpm_stream.data.shard_writing import CaptionSample, write_caption_shards
 from xpm_stream.data.whole_folders import whole_folder
 from xpm_stream.errors import ConfigError, DataError
-from xpm_stream.registry.revisions import CHAMPION
+from xpm_stream.registry.checkpoint_folder import CHAMPION
 from xpm_stream.stages.exported_labels import ExportedSample, ExportTally, LabelFilter, LabelledSample, exported
 from xpm_stream.version import __version__
 
