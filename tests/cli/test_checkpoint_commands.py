@@ -291,6 +291,8 @@ def test_mistakes_are_told_in_a_line(refused: Refused, ask: Ask, registry: Path,
     assert "is no run folder" in refused("checkpoints", "list", tmp_path / "nowhere")
     assert "no entry 7: its log has entries 1 to 4" in refused("checkpoints", "show", registry, "7")
     assert "cannot read http://127.0.0.1:1" in refused("checkpoints", "pull", "http://127.0.0.1:1/registry")
+    (registry / "gates" / "abcdef0123" / "first.json").write_bytes(b'{"base_ap50": 4')
+    assert "gates/abcdef0123/first.json in" in refused("checkpoints", "show", registry, "1")
     (registry / "checkpoints" / "third" / "README.md").write_bytes(b"changed")
     assert "README.md of checkpoint 'third'" in refused("checkpoints", "show", registry)
     assert "README.md of checkpoint 'third'" in refused("checkpoints", "pull", registry)

@@ -50,6 +50,10 @@ def test_a_copy_is_whole_survives_pruning_and_is_repaired(store: CheckpointStore
     (folder / "state.json").write_bytes(b"damaged")
     assert cache.bring(store.folder("a")) == folder
     assert contents(folder) == FILES
+    for damage in (b"", (folder / "manifest.json").read_bytes()[:-9]):
+        (folder / "manifest.json").write_bytes(damage)
+        assert cache.bring(store.folder("a")) == folder
+        assert (folder / "manifest.json").read_bytes() == store.folder("a").manifest()
     store.delete("a")
     assert contents(folder) == FILES
 

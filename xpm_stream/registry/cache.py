@@ -76,11 +76,11 @@ class CheckpointCache:
         info = source.parse(manifest)
         identity = f"{info.name}@{info.digest[:16]}"
         target, partial = self._root / identity, self._partial / identity
-        if _is_whole(target, info):
+        if _is_whole(target, info, manifest):
             return target
         report = on_progress or (lambda _: None)
         with self._writing(source), _locked(self._partial, identity, report=lambda: report(_waiting(info))):
-            if _is_whole(target, info):
+            if _is_whole(target, info, manifest):
                 return target  # another process brought it meanwhile
             if target.is_dir():  # damaged: what is whole of it need not be brought again
                 shutil.rmtree(partial, ignore_errors=True)
@@ -173,7 +173,7 @@ def copy_checkpoint(folder: Path, to: Path) -> Path:
     """
     info = CheckpointFolder.alone(folder).info()
     target = to.absolute()
-    if _is_whole(target, info) and (target / MANIFEST).read_bytes() == (folder / MANIFEST).read_bytes():
+    if _is_whole(target, info, (folder / MANIFEST).read_bytes()):
         return target
     if target.exists():
         raise CheckpointError(f"{target} is there and is not checkpoint {info.name!r}: choose a new folder")
@@ -229,10 +229,10 @@ def first_altered(folder: Path, info: CheckpointInfo) -> str | None:
     return next((file for file, expected in info.files.items() if not _is_file(folder / file, expected)), None)
 
 
-def _is_whole(folder: Path, info: CheckpointInfo) -> bool:
-    if not folder.is_dir():
+def _is_whole(folder: Path, info: CheckpointInfo, manifest: bytes) -> bool:
+    if not folder.is_dir() or first_altered(folder, info) is not None:
         return False
-    if first_altered(folder, info) is not None or not (folder / MANIFEST).is_file():
+    if not (folder / MANIFEST).is_file() or (folder / MANIFEST).read_bytes() != manifest:
         return False
     with contextlib.suppress(OSError):  # somebody else's cache
         os.utime(folder)  # `trim` keeps what was used last
