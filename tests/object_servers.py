@@ -41,9 +41,9 @@ server.serve_forever()
 """
 
 # `ranges`: answers ranged reads; `listing`: lists folders; `apache`: lists them as that server does, with links that
-# sort and one to the parent folder; `pages`: a page with status 200 in place of a missing file. Each request is a line:
-# method, path, range, bytes sent. Beside a file, FILE.broken makes the server fail, and FILE.cut makes it break off
-# once, half-way.
+# sort and one to the parent folder; `index`: a page of its own for each folder; `pages`: a page with status 200 in place
+# of a missing file. Each request is a line: method, path, range, bytes sent. Beside a file, FILE.broken makes the server
+# fail, and FILE.cut makes it break off once, half-way.
 _WEB = """
 import http.server, os, sys
 
@@ -53,6 +53,8 @@ class Handler(http.server.SimpleHTTPRequestHandler):
     def list_directory(self, path):
         if "listing" in sys.argv:
             return super().list_directory(path)
+        if "index" in sys.argv:
+            return self.page("<html><body>Our models. <a href='https://example.org'>More</a></body></html>")
         if "apache" in sys.argv:
             here = self.path.partition("?")[0]
             parent = here.rstrip("/").rpartition("/")[0] + "/"

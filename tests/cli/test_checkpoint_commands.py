@@ -127,6 +127,21 @@ def test_a_server_that_lists_folders_with_links_that_sort_them_is_read(
     assert ["gates", "abcdef01.base_ap50", "46.5"] in lines(shown.out), shown.err
 
 
+def test_a_server_with_a_page_of_its_own_for_a_folder_is_no_empty_registry(
+    ask: Ask, refused: Refused, registry: Path, tmp_path: Path
+) -> None:
+    with web_server(registry, log=tmp_path / "log", extra=["index"]) as url:
+        assert [line[0] for line in lines(ask("checkpoints", "list", url).out)[1:]] == [
+            "first",
+            "second",
+            "third",
+            "fourth",
+        ]
+    (registry / "checkpoints" / ".broken").touch()
+    with web_server(registry, log=tmp_path / "log", listing=True) as url:
+        assert "500" in refused("checkpoints", "list", url), "a server that fails was taken for one without listings"
+
+
 def test_a_server_with_a_page_for_whatever_is_missing_is_no_damaged_checkpoint(
     refused: Refused, registry: Path, tmp_path: Path
 ) -> None:

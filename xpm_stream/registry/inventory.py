@@ -111,8 +111,10 @@ def flattened(tree: dict[str, Any], *, prefix: str = "") -> dict[str, Any]:
 
 def _infos(source: Source, log: PromotionLog) -> list[CheckpointInfo]:
     with contextlib.suppress(NotListed):
-        return source.checkpoints.list()
-    # A web server without listings: what the log names, and is still there.
+        listed = source.checkpoints.list()
+        if listed:
+            return listed
+    # A web server without listings, or with a page of its own for a folder: what the log names, and is still there.
     names = dict.fromkeys(candidate.checkpoint for candidate in log.candidates())
     names |= dict.fromkeys(entry.checkpoint for entry in log.entries())
     infos = []

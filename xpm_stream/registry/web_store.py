@@ -5,8 +5,9 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
+from http import HTTPStatus
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any, Final, NoReturn
 
 from fsspec import AbstractFileSystem
 
@@ -19,6 +20,10 @@ from xpm_stream.registry.store import (
     NotListed,
     append_chunks,
     foreign_errors_as_os,
+)
+
+_NO_LISTING: Final = frozenset(
+    {HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN, HTTPStatus.METHOD_NOT_ALLOWED, HTTPStatus.NOT_IMPLEMENTED}
 )
 
 
@@ -63,6 +68,9 @@ class WebStore:
             with foreign_errors_as_os(self._url):
                 paths = self._fs.ls(self._full(folder) + "/", detail=False)
         except OSError as error:
+            status = getattr(error.__cause__, "status", None)
+            if not isinstance(error, FileNotFoundError) and status not in _NO_LISTING:
+                raise  # a server that fails, or cannot be reached
             raise NotListed(f"{self._url} is a web server that does not list its folders") from error
         # Pages also have links that sort them (?C=N;O=D) and to the parent folder.
         below = self._full(folder) + "/"
