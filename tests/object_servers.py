@@ -41,9 +41,9 @@ server.serve_forever()
 """
 
 # `ranges`: answers ranged reads; `listing`: lists folders; `apache`: lists them as that server does, with links that
-# sort and one to the parent folder; `index`: a page of its own for each folder; `pages`: a page with status 200 in place
-# of a missing file. Each request is a line: method, path, range, bytes sent. Beside a file, FILE.broken makes the server
-# fail, and FILE.cut makes it break off once, half-way.
+# sort and one to the parent folder; `index`: a page of its own for each folder; `pages`: a page with status 200 in
+# place of a missing file. Each request is a line: method, path, range, bytes sent. Beside a file, FILE.broken makes
+# the server fail, and FILE.cut makes it break off once, half-way.
 _WEB = """
 import http.server, os, sys
 
