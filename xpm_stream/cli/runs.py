@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Final
 import typer
 from rich.console import Console
 
-from xpm_stream.cli.options import ConfigPath, Overrides, RunPath
+from xpm_stream.cli.options import ConfigPath, Overrides, RunPath, config_of
 from xpm_stream.config import RunConfig, load_config
 
 if TYPE_CHECKING:
@@ -86,7 +86,7 @@ def show(
     from xpm_stream.stages.run_folder import RunFolder
     from xpm_stream.stages.showing import show_pseudo_labels
 
-    config = load_config(run / "config.yaml")
+    config = config_of(run)
     folder = RunFolder.of(config)
     if checkpoint is None:
         champion = PromotionLog(folder.registry_url(config)).champion()
@@ -104,7 +104,7 @@ def audit(run: RunPath) -> None:
     from xpm_stream.cli.audit_table import print_audit
     from xpm_stream.stages.run_account import account_of
 
-    report = account_of(load_config(run / "config.yaml")).audit
+    report = account_of(config_of(run)).audit
     print_audit(Console(), report)
     if not report.ok:
         raise typer.Exit(1)

@@ -10,7 +10,6 @@ import typer
 from rich.console import Console
 
 from xpm_stream.cli.options import RunOrConfig, RunPath, config_of
-from xpm_stream.config import load_config
 from xpm_stream.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -61,7 +60,7 @@ def list_shards(
     from xpm_stream.cli.shard_table import print_shards
     from xpm_stream.stages.shard_ledger import look_at_ledger
 
-    ledger = look_at_ledger(load_config(run / "config.yaml"), patterns or (), state=state)
+    ledger = look_at_ledger(config_of(run), patterns or (), state=state)
     if as_json:
         for row in ledger.rows:
             typer.echo(json.dumps(_facts(row)))
@@ -92,7 +91,7 @@ def retry(run: RunPath, patterns: ShardsOfRun = None) -> None:
     """Have failed shards, all or some, read again from where they failed."""
     from xpm_stream.stages.shard_ledger import retry_shards
 
-    retried = retry_shards(load_config(run / "config.yaml"), patterns or ())
+    retried = retry_shards(config_of(run), patterns or ())
     typer.echo(f"{_shards(retried)} pending again" if retried else "no failed shards there")
 
 
@@ -107,7 +106,7 @@ def again(
     """Stream finished shards, all or some, in a further pass that is accounted on its own."""
     from xpm_stream.stages.shard_ledger import stream_again
 
-    done = stream_again(load_config(run / "config.yaml"), patterns or (), pass_index=pass_index)
+    done = stream_again(config_of(run), patterns or (), pass_index=pass_index)
     typer.echo(f"{_shards(done.added)} added in a further pass")
     if done.known:
         typer.echo(f"{_shards(done.known)} already in that pass")

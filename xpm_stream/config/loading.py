@@ -41,6 +41,23 @@ def load_config(path: str | Path, *, overrides: Sequence[str] = ()) -> RunConfig
     return parse_config(tree, source=str(source))
 
 
+def config_of_run(run: str | Path) -> RunConfig:
+    """Return the configuration of a run folder, with the folder where it is now: it may be a copy, or have been moved.
+
+    Raises:
+        ConfigError: it is no run folder, or its configuration cannot be used.
+    """
+    folder = Path(run)
+    if not folder.is_dir():
+        raise ConfigError(f"there is no run folder {folder}")
+    file = folder / "config.yaml"
+    if not file.is_file():
+        raise ConfigError(
+            f"{folder} is no run folder: it has no config.yaml (xpm-stream up and every role leave {file})"
+        )
+    return load_config(file).model_copy(update={"folder": str(folder.absolute())})
+
+
 def parse_config(tree: Mapping[str, Any], *, source: str) -> RunConfig:
     """Validate a configuration tree; `source` names it in errors.
 

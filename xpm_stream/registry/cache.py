@@ -27,6 +27,16 @@ _BROKEN_CONNECTION: Final = frozenset({None, errno.ECONNRESET, errno.ECONNREFUSE
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class CachedCopy:
+    """A checkpoint in a cache, or what has come of one."""
+
+    name: str  # its folder's: NAME@DIGEST
+    size: int  # bytes
+    used_at_s: float  # Unix time
+    whole: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class PullProgress:
     """How far a pull is."""
 
@@ -66,11 +76,11 @@ class CheckpointCache:
         info = source.parse(manifest)
         identity = f"{info.name}@{info.digest[:16]}"
         target, partial = self._root / identity, self._partial / identity
-        if _is_whole(target, info):
+        if _is_whole(target, info, manifest):
             return target
         report = on_progress or (lambda _: None)
         with self._writing(source), _locked(self._partial, identity, report=lambda: report(_waiting(info))):
-            if _is_whole(target, info):
+            if _is_whole(target, info, manifest):
                 return target  # another process brought it meanwhile
             if target.is_dir():  # damaged: what is whole of it need not be brought again
                 shutil.rmtree(partial, ignore_errors=True)
@@ -94,15 +104,32 @@ class CheckpointCache:
             if path.read_bytes() == data:
                 return
         try:
-            with tempfile.NamedTemporaryFile(dir=self._partial, delete=False) as scratch:
-                scratch.write(data)
-            Path(scratch.name).chmod(0o644)
-            Path(scratch.name).replace(path)
-        except PermissionError:
-            return
+            make_folder(self._partial)
+            with tempfile.TemporaryDirectory(dir=self._partial) as scratch:
+                draft = Path(scratch) / name
+                draft.write_bytes(data)
+                draft.replace(path)
         except OSError as error:
+            if isinstance(error, PermissionError) or error.errno == errno.EROFS:
+                return
             why = say_os_error(error, elsewhere="choose another cache (XPM_STREAM_CACHE)")
             raise CheckpointError(f"cannot write {path}: {why}") from error
+
+    @property
+    def folder(self) -> Path:
+        """Where it is."""
+        return self._root
+
+    def copies(self) -> list[CachedCopy]:
+        """Return what is there, the last used last; what has come of pulls that broke off is not whole."""
+        found = []
+        for folder in (*self._root.glob("*@*"), *self._partial.glob("*@*")):
+            with contextlib.suppress(FileNotFoundError, NotADirectoryError):  # another process was here
+                size = sum(path.stat().st_size for path in folder.iterdir())
+                whole = folder.parent == self._root
+                used_at_s = folder.stat().st_mtime
+                found.append(CachedCopy(name=folder.name, size=size, used_at_s=used_at_s, whole=whole))
+        return sorted(found, key=lambda copy: copy.used_at_s)
 
     def trim(self, *, keep: int) -> list[str]:
         """Remove all but the `keep` checkpoints used last, and what nobody goes on bringing; return the removed names.
@@ -146,7 +173,7 @@ def copy_checkpoint(folder: Path, to: Path) -> Path:
     """
     info = CheckpointFolder.alone(folder).info()
     target = to.absolute()
-    if _is_whole(target, info) and (target / MANIFEST).read_bytes() == (folder / MANIFEST).read_bytes():
+    if _is_whole(target, info, (folder / MANIFEST).read_bytes()):
         return target
     if target.exists():
         raise CheckpointError(f"{target} is there and is not checkpoint {info.name!r}: choose a new folder")
@@ -202,10 +229,10 @@ def first_altered(folder: Path, info: CheckpointInfo) -> str | None:
     return next((file for file, expected in info.files.items() if not _is_file(folder / file, expected)), None)
 
 
-def _is_whole(folder: Path, info: CheckpointInfo) -> bool:
-    if not folder.is_dir():
+def _is_whole(folder: Path, info: CheckpointInfo, manifest: bytes) -> bool:
+    if not folder.is_dir() or first_altered(folder, info) is not None:
         return False
-    if first_altered(folder, info) is not None or not (folder / MANIFEST).is_file():
+    if not (folder / MANIFEST).is_file() or (folder / MANIFEST).read_bytes() != manifest:
         return False
     with contextlib.suppress(OSError):  # somebody else's cache
         os.utime(folder)  # `trim` keeps what was used last

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 from collections.abc import Callable, Collection
 from pathlib import Path
 from typing import Final
@@ -18,6 +19,7 @@ from xpm_stream.registry.store import (
     open_store,
 )
 
+CHAMPION: Final = "champion"  # the revision that names no checkpoint by its own name
 _LAST_NAMES: Final = 5  # so many are told to who asks for one that is not there
 
 
@@ -57,7 +59,7 @@ class CheckpointFolder:
             return self.manifest_if_there()
         except (FileNotFoundError, NotADirectoryError) as error:
             raise CheckpointError(
-                f"there is no checkpoint {self._name!r} in {self._store.url} (the last names there: {self._others()})"
+                f"there is no checkpoint {self._name!r} in {self._store.url} ({self._others()})"
             ) from error
 
     def manifest_if_there(self) -> bytes:
@@ -148,6 +150,10 @@ class CheckpointFolder:
 
     def _others(self) -> str:
         try:
-            return ", ".join(self._store.names("")[-_LAST_NAMES:]) or "none"
+            names = self._store.names("")
         except NotListed:
-            return "not listed"
+            return "the server does not list those that are there"
+        # Who writes `champoin` thinks of what is no checkpoint's name, too.
+        nearest = difflib.get_close_matches(self._name, [*names, CHAMPION], n=1)
+        hint = f"did you mean {nearest[0]!r}? " if nearest else ""
+        return f"{hint}the last names there: {', '.join(names[-_LAST_NAMES:]) or 'none'}"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections import defaultdict
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -29,14 +30,14 @@ class ModuleChange(msgspec.Struct, frozen=True, kw_only=True):
     module: str
     tensors: int
     parameters: int
-    norm: float  # Euclidean, of A's
-    change: float  # Euclidean norm of B - A
+    norm: float  # Euclidean, of A's; not finite as they are not
+    change: float  # Euclidean norm of B - A; not finite as they are not
     largest: str  # the tensor that moved most relative to its norm
 
     @property
     def relative(self) -> float | None:
-        """`change` as a share of `norm`; none: A's are all zero."""
-        return self.change / self.norm if self.norm > 0 else None
+        """`change` as a share of `norm`; none: A's are all zero, or A's or B's are not finite."""
+        return self.change / self.norm if self.norm > 0 and math.isfinite(self.change) else None
 
 
 class Difference(msgspec.Struct, frozen=True, kw_only=True):
@@ -124,7 +125,8 @@ def _modules(names: list[str], *, depth: int = 1) -> Iterator[tuple[str, list[st
 
 def _change(module: str, names: list[str], a: Mapping[str, Any], b: Mapping[str, Any]) -> ModuleChange:
     norms = {name: _norm(a[name]) for name in names}
-    changes = {name: _norm(b[name].astype(np.float64) - a[name]) for name in names}
+    with np.errstate(invalid="ignore"):  # of infinities, whose difference is NaN
+        changes = {name: _norm(b[name].astype(np.float64) - a[name]) for name in names}
     return ModuleChange(
         module=module,
         tensors=len(names),

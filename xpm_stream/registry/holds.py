@@ -8,6 +8,7 @@ removed from under a lease.
 
 from __future__ import annotations
 
+import logging
 import os
 import socket
 import threading
@@ -19,21 +20,22 @@ from pathlib import Path
 from typing import Final, TypeVar
 
 import msgspec
-import structlog
 
 from xpm_stream.errors import CheckpointError, RegistryError
 from xpm_stream.registry.store import MAX_RECORD_BYTES, Store, open_store
+from xpm_stream.registry.stored_records import SCHEMA_VERSION, decode_record
+
+_log: Final = logging.getLogger(__name__)
 
 LEASE_TTL_S: Final = 600.0
 _RENEWALS_PER_LEASE: Final = 3
 _CLOCKS_DIFFER_S: Final = 60.0  # a lease counts for so much longer than it says
-_SCHEMA_VERSION: Final = 1
 
 
 class ReadLease(msgspec.Struct, frozen=True, kw_only=True):
     """Somebody reads this checkpoint."""
 
-    schema_version: int = _SCHEMA_VERSION
+    schema_version: int = SCHEMA_VERSION
     checkpoint: str
     holder: str  # for people: host and process
     expires_at_s: float  # Unix time
@@ -42,7 +44,7 @@ class ReadLease(msgspec.Struct, frozen=True, kw_only=True):
 class Pin(msgspec.Struct, frozen=True, kw_only=True):
     """Somebody wants this checkpoint kept."""
 
-    schema_version: int = _SCHEMA_VERSION
+    schema_version: int = SCHEMA_VERSION
     checkpoint: str
     by: str
     reason: str
@@ -52,7 +54,7 @@ class Pin(msgspec.Struct, frozen=True, kw_only=True):
 class Removal(msgspec.Struct, frozen=True, kw_only=True):
     """This checkpoint will be removed."""
 
-    schema_version: int = _SCHEMA_VERSION
+    schema_version: int = SCHEMA_VERSION
     checkpoint: str
     why: str
     marked_at_s: float  # Unix time
@@ -97,7 +99,7 @@ class Holds:
                     older, path = path, self._write_lease(checkpoint, ttl_s)
                     self._store.delete(older)
                 except (OSError, RegistryError) as error:  # the lease still holds for a while: try again
-                    structlog.get_logger().warning("cannot renew a lease", checkpoint=checkpoint, reason=str(error))
+                    _log.warning("cannot renew the lease of %s: %s", checkpoint, error)
 
         try:
             self._require_staying(checkpoint)
@@ -108,7 +110,10 @@ class Holds:
             ended.set()
             if renewing is not None:
                 renewing.join()
-            self._store.delete(path)
+            try:
+                self._store.delete(path)
+            except OSError as error:  # what was read is read; the lease ends by itself
+                _log.warning("cannot take back the lease of %s, it ends by itself: %s", checkpoint, error)
 
     def leased(self) -> dict[str, str]:
         """Return the checkpoints that somebody reads now, with who; what has long expired is deleted.
@@ -198,10 +203,7 @@ class Holds:
             data = self._store.read(path, max_bytes=MAX_RECORD_BYTES)
         except FileNotFoundError:
             return None  # deleted since it was listed
-        try:
-            return msgspec.json.decode(data, type=kind)
-        except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
-            raise RegistryError(f"{path} in {self._store.url} is damaged ({error}): delete it") from error
+        return decode_record(data, kind, path=path, url=self._store.url, if_damaged="delete it")
 
 
 def _path(folder: str, checkpoint: str) -> str:

@@ -9,7 +9,7 @@ from typing import Any, Final, Literal
 
 import msgspec
 
-from xpm_stream.errors import CheckpointError
+from xpm_stream.errors import CheckpointError, RegistryError
 from xpm_stream.registry.holds import Holds
 from xpm_stream.registry.manifest import CheckpointInfo
 from xpm_stream.registry.model_card import MODEL_CARD, CardSection, parse_model_card
@@ -111,8 +111,10 @@ def flattened(tree: dict[str, Any], *, prefix: str = "") -> dict[str, Any]:
 
 def _infos(source: Source, log: PromotionLog) -> list[CheckpointInfo]:
     with contextlib.suppress(NotListed):
-        return source.checkpoints.list()
-    # A web server without listings: what the log names, and is still there.
+        listed = source.checkpoints.list()
+        if listed:
+            return listed
+    # A web server without listings, or with a page of its own for a folder: what the log names, and is still there.
     names = dict.fromkeys(candidate.checkpoint for candidate in log.candidates())
     names |= dict.fromkeys(entry.checkpoint for entry in log.entries())
     infos = []
@@ -150,7 +152,11 @@ def _measures(source: Source, name: str) -> dict[str, float]:
     with contextlib.suppress(NotListed):
         for folder in store.names("gates"):
             with contextlib.suppress(FileNotFoundError):
-                tree = json.loads(store.read(f"gates/{folder}/{name}.json", max_bytes=MAX_RECORD_BYTES))
+                path = f"gates/{folder}/{name}.json"
+                try:
+                    tree = msgspec.json.decode(store.read(path, max_bytes=MAX_RECORD_BYTES), type=dict[str, Any])
+                except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
+                    raise RegistryError(f"{path} in {source.shown} is damaged ({error}): delete it") from error
                 found |= _flat_numbers(tree, prefix=f"gates {folder[:8]}.")  # of one set only can they be compared
     return found
 

@@ -72,6 +72,11 @@ def parse_manifest(data: bytes, *, name: str | None, url: str) -> CheckpointInfo
     except (ValueError, RecursionError, msgspec.ValidationError) as error:
         if isinstance(error, CheckpointError):
             raise
+        if data.lstrip().startswith(b"<"):  # what some web servers answer to any address
+            raise CheckpointError(
+                f"{where} has a web page in place of {MANIFEST}: is the address right? (A server that answers so for "
+                "missing files cannot serve a registry.)"
+            ) from error
         raise CheckpointError(f"{where} has a damaged {MANIFEST} ({error}): delete this checkpoint") from error
     if name not in (None, info.name) or info.digest != _digest(tree):
         raise CheckpointError(f"{where} has a {MANIFEST} that was altered: delete this checkpoint")

@@ -5,22 +5,22 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, Final, Literal, TypeVar
+from typing import Any, Literal, TypeVar
 
 import msgspec
 
 from xpm_stream.errors import PromotionConflict, RegistryError
 from xpm_stream.records import TeacherVersion
 from xpm_stream.registry.store import MAX_RECORD_BYTES, Store, open_store
+from xpm_stream.registry.stored_records import SCHEMA_VERSION, decode_record
 
 Action = Literal["promote", "refuse", "inconclusive", "rollback", "revoke"]
-_SCHEMA_VERSION: Final = 1
 
 
 class PromotionEntry(msgspec.Struct, frozen=True, kw_only=True):
     """One line of the log."""
 
-    schema_version: int = _SCHEMA_VERSION
+    schema_version: int = SCHEMA_VERSION
     number: int  # 1-based, without gaps
     action: Action
     checkpoint: str  # the checkpoint judged; for rollback and revoke, that of the entry pointed at
@@ -52,7 +52,7 @@ class PromotionEntry(msgspec.Struct, frozen=True, kw_only=True):
 class Candidate(msgspec.Struct, frozen=True, kw_only=True):
     """A checkpoint the trainer proposes as teacher."""
 
-    schema_version: int = _SCHEMA_VERSION
+    schema_version: int = SCHEMA_VERSION
     number: int  # 1-based, without gaps
     checkpoint: str
     epoch: int
@@ -262,14 +262,9 @@ def _read_from(store: Store, folder: str, number: int, kind: type[_Record]) -> I
             data = store.read(path, max_bytes=MAX_RECORD_BYTES)
         except FileNotFoundError:
             return
-        try:
-            record = msgspec.json.decode(data, type=kind)
-        except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
-            raise RegistryError(f"{path} in {store.url} is damaged ({error}); restore it from a backup") from error
-        if record.number != number or record.schema_version > _SCHEMA_VERSION:
-            raise RegistryError(
-                f"{path} in {store.url} says number {record.number}, schema {record.schema_version}; upgrade?"
-            )
+        record = decode_record(data, kind, path=path, url=store.url, if_damaged="restore it from a backup")
+        if record.number != number:
+            raise RegistryError(f"{path} in {store.url} says number {record.number}: restore it from a backup")
         yield record
         number += 1
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import contextlib
+import errno
+import logging
 from pathlib import Path
 from typing import Final
 
@@ -11,14 +13,15 @@ import msgspec
 from xpm_stream.config.user_cache import user_cache
 from xpm_stream.errors import CheckpointError, RegistryError
 from xpm_stream.registry.cache import DECISIONS, CheckpointCache, OnProgress, PullProgress, first_altered
-from xpm_stream.registry.checkpoint_folder import CheckpointFolder
+from xpm_stream.registry.checkpoint_folder import CHAMPION, CheckpointFolder
 from xpm_stream.registry.holds import Holds
 from xpm_stream.registry.promotion_log import PromotionLog
-from xpm_stream.registry.revisions import CHAMPION, Revision, Source, find_revision, find_source, info_of, reading
+from xpm_stream.registry.revisions import Revision, Source, find_revision, find_source, info_of, reading
 
 __all__ = ["CHAMPION", "PullProgress", "default_cache", "pull_checkpoint"]
 
 _LOOKS: Final = 3
+_log: Final = logging.getLogger(__name__)
 
 
 def pull_checkpoint(
@@ -95,5 +98,8 @@ def _lease_if_allowed(source: Source, revision: Revision, held: contextlib.ExitS
         held.enter_context(Holds(source.url).lease(revision.checkpoint))
     except CheckpointError:
         raise
-    except (RegistryError, OSError):
-        return
+    except (RegistryError, PermissionError) as error:
+        _log.info("reading %s without a lease: %s", revision.checkpoint, error)
+    except OSError as error:
+        level = logging.INFO if error.errno == errno.EROFS else logging.WARNING  # else it should have been possible
+        _log.log(level, "reading %s without a lease: %s", revision.checkpoint, error)

@@ -6,18 +6,15 @@ import contextlib
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final
 
-from xpm_stream.config import load_config
-from xpm_stream.errors import CheckpointError, RegistryError
-from xpm_stream.registry.checkpoint_folder import CheckpointFolder
+from xpm_stream.config import config_of_run, load_config
+from xpm_stream.errors import CheckpointError, ConfigError, RegistryError
+from xpm_stream.registry.checkpoint_folder import CHAMPION, CheckpointFolder
 from xpm_stream.registry.checkpoints import CheckpointStore
 from xpm_stream.registry.local_store import LocalStore
 from xpm_stream.registry.manifest import MANIFEST, CheckpointInfo
 from xpm_stream.registry.promotion_log import PromotionEntry, PromotionLog
 from xpm_stream.registry.store import MAX_RECORD_BYTES, open_store, without_credentials
-
-CHAMPION: Final = "champion"
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,21 +62,39 @@ def find_source(url: str | Path) -> Source:
         ConfigError: the configuration cannot be used.
     """
     text = str(url).rstrip("/")
+    if not text:
+        raise RegistryError("no place is named: give a run folder, a registry's URL, or either with @REVISION")
+    if "://" in text or text.startswith("~"):
+        store = open_store(text)
+        text = store.url if isinstance(store, LocalStore) else text  # a path, which the system understands
     if _has(text, MANIFEST):
         return Source(text, alone=CheckpointFolder.alone(text).info().name)
     path = Path(text)
     if (path / "config.yaml").is_file():  # the folder may have been moved: what it holds counts, not where it was
-        return Source(load_config(path / "config.yaml").registry.url or str(path / "registry"))
+        return Source(_registry_of_run(path))
     if path.is_file():
+        if (path.parent / MANIFEST).is_file():
+            raise RegistryError(f"{path} is one file of a checkpoint: name its folder, {path.parent}")
         config = load_config(path)
         return Source(config.registry.url or str(Path(config.folder or Path("runs") / config.name) / "registry"))
     for root in (text, f"{text}/registry"):
         if _has(root, "promotions/00000001.json") or _has(root, "candidates/00000001.json"):
             return Source(root)
+    _, at, revision = text.rpartition("@")
+    hint = f"; revision {revision!r} is said by itself (--revision)" if at and "/" not in revision else ""
     raise RegistryError(
         f"{without_credentials(text)} is no run folder (config.yaml), no registry (promotions/00000001.json), and no "
-        f"checkpoint ({MANIFEST}): give one of these"
+        f"checkpoint ({MANIFEST}): give one of these{hint}"
     )
+
+
+def _registry_of_run(folder: Path) -> str:
+    beside = folder / "registry"
+    try:
+        return config_of_run(folder).registry.url or str(beside)
+    except ConfigError as error:
+        hint = f"; to read its checkpoints all the same, name {beside}" if beside.is_dir() else ""
+        raise ConfigError(f"{error}{hint}") from error
 
 
 def split_revision(text: str) -> tuple[str, str]:
@@ -87,6 +102,10 @@ def split_revision(text: str) -> tuple[str, str]:
     url, at, revision = text.rpartition("@")
     if not at or "/" in revision or Path(text).exists():  # s3://key@bucket/run, or a copy in a cache: NAME@DIGEST
         return text, CHAMPION
+    if "://" in text:  # such a copy elsewhere, or a bucket's folder of that name
+        with contextlib.suppress(RegistryError, OSError):
+            find_source(text)
+            return text, CHAMPION
     return url, revision or CHAMPION
 
 
@@ -146,7 +165,11 @@ def reading(url: str | Path) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        raise RegistryError(f"cannot read {without_credentials(str(url))}: {error}") from error
+        shown = without_credentials(str(url))
+        why = str(error)
+        for store in (shown, f"{shown}/registry"):
+            why = why.removeprefix(f"cannot reach {store}: ")  # else it would be named twice
+        raise RegistryError(f"cannot read {shown}: {why}") from error
 
 
 def _has(root: str, path: str) -> bool:

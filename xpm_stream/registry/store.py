@@ -27,8 +27,11 @@ MAX_READ_BYTES: Final = 1024 * 1024 * 1024  # of what is none of these, nor a ch
 _OBJECT_PROTOCOLS: Final = frozenset({"s3", "s3a", "gs", "gcs", "memory"})
 # Whose errors are not OSErrors.
 _CLIENTS: Final = frozenset(
-    {"aiohttp", "botocore", "aiobotocore", "gcsfs", "google", "huggingface_hub", "httpx", "requests"}
+    {"aiohttp", "botocore", "aiobotocore", "gcsfs", "google", "huggingface_hub"}
+    | {"httpx", "httpx2", "httpcore", "httpcore2", "requests"}
 )
+_NO_CREDENTIALS: Final = frozenset({"NoCredentialsError", "PartialCredentialsError"})  # of botocore, in no base class
+_PACKAGES: Final = {"s3": "s3fs", "s3a": "s3fs", "gs": "gcsfs", "gcs": "gcsfs", "hf": "huggingface_hub"}
 _FORBIDDEN_PROTOCOLS: Final = frozenset({"pipe", "python", "pyscript", "reference", "dask", "jlab", "jupyter"})
 
 
@@ -164,7 +167,9 @@ def open_store(url: str | Path) -> Store:
         # Listings must not be cached: other processes write here.
         filesystem, root = fsspec.core.url_to_fs(text, use_listings_cache=False)
     except ImportError as error:
-        raise RegistryError(f"registry URL {shown} needs a package that is not installed: {error}") from error
+        package = _PACKAGES.get(text.partition("://")[0])
+        hint = f"pip install {package}" if package else str(error)
+        raise RegistryError(f"registry URL {shown} needs a package that is not installed: {hint}") from error
     except ValueError as error:
         raise RegistryError(f"registry URL {shown} cannot be opened: {error}") from error
     protocols = {filesystem.protocol} if isinstance(filesystem.protocol, str) else set(filesystem.protocol)
@@ -181,18 +186,28 @@ def without_credentials(url: str) -> str:
 
 
 @contextlib.contextmanager
-def foreign_errors_as_os(url: str) -> Iterator[None]:
-    """Turn what clients of stores raise into OSError, which names the store; a missing file: FileNotFoundError."""
+def foreign_errors_as_os(url: str, *, passing: tuple[type[Exception], ...] = ()) -> Iterator[None]:
+    """Turn what clients of stores raise into OSError, which names the store; a missing file: FileNotFoundError.
+
+    A ValueError, such as of an address in the environment that is none, is one of theirs too, unless it is `passing`.
+    """
+    ours: tuple[type[Exception], ...] = (OSError, XpmStreamError, *passing)
     try:
         yield
-    except (OSError, XpmStreamError, ValueError):
+    except ours:
         raise
     except Exception as error:
-        if type(error).__module__.partition(".")[0] not in _CLIENTS:
+        if not isinstance(error, ValueError) and type(error).__module__.partition(".")[0] not in _CLIENTS:
             raise
         if getattr(error, "status", None) == http.HTTPStatus.NOT_FOUND:
             raise FileNotFoundError(errno.ENOENT, "not found", url) from error
-        raise OSError(f"cannot reach {url}: {error}") from error
+        why = str(error)
+        if type(error).__name__ in _NO_CREDENTIALS:
+            why = (
+                "no credentials found: set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or AWS_PROFILE; for a public "
+                "bucket FSSPEC_S3_ANON=true"
+            )
+        raise OSError(f"cannot reach {url}: {why}") from error
 
 
 def append_chunks(

@@ -5,8 +5,9 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
+from http import HTTPStatus
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any, Final, NoReturn
 
 from fsspec import AbstractFileSystem
 
@@ -19,6 +20,10 @@ from xpm_stream.registry.store import (
     NotListed,
     append_chunks,
     foreign_errors_as_os,
+)
+
+_NO_LISTING: Final = frozenset(
+    {HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN, HTTPStatus.METHOD_NOT_ALLOWED, HTTPStatus.NOT_IMPLEMENTED}
 )
 
 
@@ -63,9 +68,14 @@ class WebStore:
             with foreign_errors_as_os(self._url):
                 paths = self._fs.ls(self._full(folder) + "/", detail=False)
         except OSError as error:
+            status = getattr(error.__cause__, "status", None)
+            if not isinstance(error, FileNotFoundError) and status not in _NO_LISTING:
+                raise  # a server that fails, or cannot be reached
             raise NotListed(f"{self._url} is a web server that does not list its folders") from error
-        names = {path.rstrip("/").rsplit("/", 1)[-1] for path in paths}
-        return sorted(name for name in names if name and not name.startswith("."))
+        # Pages also have links that sort them (?C=N;O=D) and to the parent folder.
+        below = self._full(folder) + "/"
+        names = {path.removeprefix(below).rstrip("/") for path in paths}
+        return sorted(name for name in names if name and name[0] not in ".?#" and "/" not in name)
 
     def create(self, path: str, data: bytes) -> None:
         """Refuse: a web server is only read."""
@@ -95,13 +105,17 @@ class WebStore:
 
     def _ranges(self, path: str, *, offset: int, size: int) -> Iterator[bytes]:
         if offset < size:
-            yield from self._chunks(path, size=size, block_size=CHUNK_BYTES, cache_type="none", offset=offset)
+            ranged = {"size": size, "block_size": CHUNK_BYTES, "cache_type": "none"}
+            # A ValueError tells `fetch` that the server knows no ranges.
+            yield from self._chunks(path, offset=offset, passing=(ValueError,), **ranged)
 
-    def _chunks(self, path: str, *, offset: int = 0, **how: Any) -> Iterator[bytes]:
+    def _chunks(
+        self, path: str, *, offset: int = 0, passing: tuple[type[Exception], ...] = (), **how: Any
+    ) -> Iterator[bytes]:
         # A range of compressed bytes is none of the file's.
         headers = {**self._fs.kwargs.get("headers", {}), "Accept-Encoding": "identity"}
         with (
-            foreign_errors_as_os(self._url),
+            foreign_errors_as_os(self._url, passing=passing),
             contextlib.closing(self._fs.open(self._full(path), "rb", headers=headers, **how)) as file,
         ):
             if offset:

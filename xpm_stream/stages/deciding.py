@@ -26,21 +26,9 @@ class Desk:
         self._holds = Holds(url)
         self._log = PromotionLog(url)
 
-    def entries(self) -> list[PromotionEntry]:
-        """Return the log, oldest first."""
-        return self._log.entries()
-
-    def pending(self) -> list[Candidate]:
-        """Return candidates that nobody has decided on."""
-        return self._log.pending_candidates()
-
     def champion(self) -> PromotionEntry | None:
         """Return the entry whose teacher labels now."""
         return self._log.champion()
-
-    def revoked(self) -> frozenset[int]:
-        """Return the entries whose teacher is revoked."""
-        return self._log.revoked()
 
     def promote(self, checkpoint: str | None, *, because: Sequence[str]) -> PromotionEntry:
         """Promote a candidate's checkpoint whatever the gates said; none: the newest candidate's.

@@ -11,9 +11,10 @@ from xpm_stream.config import RunConfig
 from xpm_stream.errors import CheckpointError
 from xpm_stream.methods.base import CaptionImage
 from xpm_stream.records import Annotation, TeacherVersion
+from xpm_stream.registry.checkpoint_folder import CHAMPION
 from xpm_stream.registry.following import read_wanted
 from xpm_stream.registry.promotion_log import PromotionEntry, PromotionLog
-from xpm_stream.registry.revisions import CHAMPION, Revision, Source, find_revision, find_source, info_of, reading
+from xpm_stream.registry.revisions import Revision, Source, find_revision, find_source, info_of, reading
 from xpm_stream.stages.devices import autocast, choose_device
 from xpm_stream.stages.loaded_model import load_method, require_trusted_method
 from xpm_stream.stages.network_files import NETWORK_FILES, checkpoint_config

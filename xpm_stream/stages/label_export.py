@@ -11,13 +11,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
 
-from xpm_stream.config import RunConfig, load_config
+from xpm_stream.config import RunConfig, config_of_run, load_config
 from xpm_stream.data.coco_writing import CocoWriter
 from xpm_stream.data.shard_urls import expand_shard_urls
 from xpm_stream.data.shard_writing import CaptionSample, write_caption_shards
 from xpm_stream.data.whole_folders import whole_folder
 from xpm_stream.errors import ConfigError, DataError
-from xpm_stream.registry.revisions import CHAMPION
+from xpm_stream.registry.checkpoint_folder import CHAMPION
 from xpm_stream.stages.exported_labels import ExportedSample, ExportTally, LabelFilter, LabelledSample, exported
 from xpm_stream.version import __version__
 
@@ -128,8 +128,9 @@ def _labels(request: ExportRequest, tally: ExportTally, on_progress: OnProgress)
 
 def _run_config(run: str) -> RunConfig | None:
     path = Path(run)
-    file = path if path.is_file() else path / "config.yaml"
-    return load_config(file) if file.is_file() else None
+    if path.is_file():
+        return load_config(path)
+    return config_of_run(path) if (path / "config.yaml").is_file() else None
 
 
 def _first(samples: Iterator[ExportedSample], request: ExportRequest) -> Iterator[ExportedSample]:

@@ -11,7 +11,7 @@ import msgspec
 import yaml
 from pydantic import BaseModel
 
-from xpm_stream.config import RunConfig
+from xpm_stream.config import RunConfig, config_of_run
 from xpm_stream.errors import CheckpointError, QueueError, RegistryError, XpmStreamError
 from xpm_stream.label_queue import AuditReport
 from xpm_stream.label_queue.redis_errors import masked_url
@@ -31,7 +31,7 @@ from xpm_stream.registry.checkpoints import CheckpointStore
 from xpm_stream.registry.store import without_credentials
 from xpm_stream.stages.run_account import account_of, last_training_state
 from xpm_stream.stages.run_folder import RunFolder
-from xpm_stream.stages.run_standing import config_of_run, stand
+from xpm_stream.stages.run_standing import stand
 
 _PICTURED: Final = 32  # images labelled, of which the best and the worst are shown
 _LONGEST_VALUE: Final = 160  # characters of a setting

@@ -8,11 +8,10 @@ from __future__ import annotations
 import time
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
 from typing import Final
 
-from xpm_stream.config import RunConfig, load_config
-from xpm_stream.errors import ConfigError, DataError, QueueError, RegistryError
+from xpm_stream.config import RunConfig
+from xpm_stream.errors import DataError, QueueError, RegistryError
 from xpm_stream.label_queue import CorpusProgress, QueueStats
 from xpm_stream.monitoring.drift_records import WindowRecord, decode_window
 from xpm_stream.monitoring.role_standings import look_at_roles
@@ -32,19 +31,6 @@ from xpm_stream.stages.run_folder import RunFolder
 
 _WINDOWS: Final = "drift/windows"
 _READS_AT_ONCE: Final = 8
-
-
-def config_of_run(run: Path) -> RunConfig:
-    """Return the configuration of a run folder, with the folder where it is now.
-
-    Raises:
-        ConfigError: it is no run folder, or its configuration cannot be used.
-    """
-    if not run.is_dir():
-        raise ConfigError(f"there is no run folder {run}")
-    if not (run / "config.yaml").is_file():
-        raise ConfigError(f"{run} is no run folder: it has no config.yaml (xpm-stream up and every role leave one)")
-    return load_config(run / "config.yaml").model_copy(update={"folder": str(run.absolute())})
 
 
 def stand(config: RunConfig, *, max_windows: int | None = None, earlier: RunStanding | None = None) -> RunStanding:

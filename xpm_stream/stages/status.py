@@ -7,10 +7,11 @@ from typing import Any, Final
 
 import msgspec
 
+from xpm_stream.config import config_of_run
 from xpm_stream.monitoring.concerns import Concern, concerns_of
 from xpm_stream.monitoring.report_timeline import reliability_quantiles
 from xpm_stream.monitoring.standing import Absent, RunStanding
-from xpm_stream.stages.run_standing import config_of_run, stand
+from xpm_stream.stages.run_standing import stand
 
 _TREND_WINDOWS: Final = 60
 
