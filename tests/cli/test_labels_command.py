@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import re
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -12,6 +14,14 @@ from asking import Ask, Refused
 from label_runs import WITHOUT_NOUNS, captioned, label_all, make_run, promote_teacher, write_members
 
 from xpm_stream.label_queue import start_or_join
+
+FULL_DISK = """
+import resource, signal
+from xpm_stream.cli.main import main
+signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+resource.setrlimit(resource.RLIMIT_FSIZE, (1000, resource.RLIM_INFINITY))
+main()
+"""
 
 
 @pytest.fixture(scope="module")
@@ -69,6 +79,21 @@ def test_mistakes_are_told(refused: Refused, run: Path, tmp_path: Path) -> None:
     assert "is no run folder" in refused("labels", "export", tmp_path, "--coco", coco, "--shards", run.parent / "a.tar")
     assert "names none" in refused("labels", "export", run, "--words", " , ", "--coco", coco)
     assert "exists" in refused("labels", "export", run, "--coco", ".")
+    for shards in (coco, coco / "shards", tmp_path):
+        assert "side by side" in refused("labels", "export", run, "--coco", coco, "--webdataset", shards)
+    assert "is a URL" in refused("labels", "export", run, "--coco", "s3://bucket/coco")
     coco.mkdir()
     assert "coco exists: nothing is overwritten" in refused("labels", "export", run, "--coco", coco)
     assert [path.name for path in tmp_path.iterdir()] == ["coco"]
+
+
+@pytest.mark.parametrize("form", ["coco", "webdataset"])
+def test_a_full_disk_is_told_and_leaves_nothing(run: Path, tmp_path: Path, form: str) -> None:
+    arguments = ["labels", "export", str(run), "--waiting", f"--{form}", str(tmp_path / "out")]
+    # A file that may not grow fails as one on a full disk does: a write that names no file.
+    answer = subprocess.run(
+        [sys.executable, "-c", FULL_DISK, *arguments], capture_output=True, text=True, check=False, timeout=200
+    )
+    assert answer.returncode == 1
+    assert re.fullmatch(r"error: cannot write \S+/out: File too large; nothing was written\n", answer.stderr), answer
+    assert not list(tmp_path.iterdir())

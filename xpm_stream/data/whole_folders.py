@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Final
 
 from xpm_stream.errors import ConfigError
+
+_URL: Final = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+:/")  # a path has lost one of a URL's slashes
 
 
 @contextmanager
@@ -15,8 +19,10 @@ def whole_folder(folder: Path) -> Iterator[Path]:
     """Give an empty folder beside `folder` to write into; it takes that name at the end, or is removed after an error.
 
     Raises:
-        ConfigError: there is something at `folder`, or another is writing it.
+        ConfigError: there is something at `folder`, another is writing it, or it is a URL.
     """
+    if _URL.match(str(folder)):
+        raise ConfigError(f"{folder} is a URL: write to a folder of this machine, and copy it from there")
     _require_free(folder)
     partial = folder.with_name(f"{folder.name}.partial")
     folder.parent.mkdir(parents=True, exist_ok=True)
