@@ -65,9 +65,11 @@ class OpenImagesSummary:
     groups: int = 0
     boxes_without_mask: int = 0
     left_out: Counter[str] = field(default_factory=Counter)  # by reason
+    first_left_out: dict[str, str] = field(default_factory=dict)  # where, of the reasons that are faults of the files
 
     def __str__(self) -> str:
-        left_out = ", ".join(f"{count:,} {reason}" for reason, count in self.left_out.items())
+        shown = {reason: f" (first: {where})" for reason, where in self.first_left_out.items()}
+        left_out = ", ".join(f"{count:,} {reason}{shown.get(reason, '')}" for reason, count in self.left_out.items())
         return (
             f"{self.images:,} images, {self.masks:,} masks, {self.groups:,} GroupOf boxes, "
             f"{self.boxes_without_mask:,} boxes without a mask; left out: {left_out or 'nothing'}"
@@ -85,8 +87,11 @@ def write_open_images(
     """Write the instance JSON of the classes that `class_names` lists; `on_progress` hears how many masks are read.
 
     Raises:
-        BaseSetError: a file is missing or broken, or nothing is left.
+        BaseSetError: a file is missing or broken, nothing is left, or the output is a folder.
     """
+    if output.is_dir():
+        raise BaseSetError(f"{output} is a folder: name the file to write, e.g. {output}/instances.json")
+    output.parent.mkdir(parents=True, exist_ok=True)
     names = read_class_names(sources.class_names)
     category_ids = {label: place for place, label in enumerate(names, start=1)}
     hierarchy = read_hierarchy(sources.hierarchy) if sources.hierarchy else Hierarchy()
@@ -99,7 +104,9 @@ def write_open_images(
             f"{len(missing)} of {len(sizes)} images are not in {sources.images} as IMAGE.jpg "
             f"(first: {missing[0]}.jpg); --allow-missing-images leaves them out"
         )
-    summary.left_out.update({"images without a file": len(missing)} if missing else {})
+    if missing:
+        summary.left_out["images without a file"] = len(missing)
+        summary.first_left_out["images without a file"] = f"{missing[0]}.jpg"
     known = {image: size for image, size in sizes.items() if size is not None}
     image_ids = {image: place for place, image in enumerate(known, start=1)}
     if not known:
@@ -113,6 +120,7 @@ def write_open_images(
         for row, rle in _masks(sources, known, names, workers=workers, on_progress=on_progress):
             if isinstance(rle, str):
                 summary.left_out[rle] += 1
+                summary.first_left_out.setdefault(rle, f"{sources.masks}, line {row.line}, {row.path}")
                 continue
             summary.masks += 1
             yield from expanded(row.image, row.label, _mask_annotation(row.box, known[row.image], rle))
@@ -184,7 +192,7 @@ def _masks(
 ) -> Iterator[tuple[MaskRow, CocoRle | str]]:
     """Yield each mask at its image's size, or why it is left out."""
     rows = (row for row in read_masks(sources.masks) if row.label in names and row.image in sizes)
-    jobs = ((row, _mask_urls(sources.mask_files, row.path), sizes[row.image]) for row in rows)
+    jobs = ((sources.masks, row, _mask_urls(sources.mask_files, row.path), sizes[row.image]) for row in rows)
     with ExitStack() as stack:
         decoded: Iterable[tuple[MaskRow, CocoRle | str]]
         if workers > 1:
@@ -203,21 +211,30 @@ def _mask_urls(folder: str, name: str) -> tuple[str, str]:
     return f"{root}/{name}", f"{root}/{name[:1]}/{name}"
 
 
-def _decode(job: tuple[MaskRow, tuple[str, str], tuple[int, int]]) -> tuple[MaskRow, CocoRle | str]:
-    row, urls, (width, height) = job
+def _decode(job: tuple[str, MaskRow, tuple[str, str], tuple[int, int]]) -> tuple[MaskRow, CocoRle | str]:
+    table, row, urls, size = job
+    try:
+        return row, _decoded(urls, size)
+    except BaseSetError as error:
+        raise BaseSetError(f"{table}, line {row.line}: {error}") from error
+
+
+def _decoded(urls: tuple[str, str], image_size_wh: tuple[int, int]) -> CocoRle | str:
+    """Return a mask at its image's size, or why it is left out."""
+    width, height = image_size_wh
     data = _read_first(urls)
     try:
         with Image.open(io.BytesIO(data), formats=("PNG",)) as image:
             if image.width * image.height > DEFAULT_MAX_PIXELS:
                 raise BaseSetError(f"mask {urls[0]} has more than {DEFAULT_MAX_PIXELS} pixels")
             if abs(image.width * height / (image.height * width) - 1) > _SAME_SHAPE:
-                return row, "masks of another shape than their image"
+                return "masks of another shape than their image"
             # A mask may have another resolution than its image.
             grey = image.convert("L").resize((width, height), Image.Resampling.NEAREST)
     except _BROKEN as error:
         raise BaseSetError(f"mask {urls[0]} cannot be decoded: {error}") from error
     rle = encode_rle(np.asarray(grey) > 0)
-    return row, rle if rle_area(rle) else "empty masks"
+    return rle if rle_area(rle) else "empty masks"
 
 
 def _read_first(urls: tuple[str, str]) -> bytes:
@@ -281,15 +298,18 @@ def _write(
     annotations: Iterable[dict[str, Any]],
 ) -> None:
     """Write the file item by item (a training set has millions), whole or not at all."""
-    output.parent.mkdir(parents=True, exist_ok=True)
     unfinished = output.with_name(output.name + ".partial")
-    with unfinished.open("wb") as stream:
-        stream.write(b'{"info": ' + msgspec.json.encode({"description": DESCRIPTION}))
-        _write_list(stream, "categories", categories)
-        _write_list(stream, "images", images)
-        _write_list(stream, "annotations", ({"id": place, **one} for place, one in enumerate(annotations, start=1)))
-        stream.write(b"}\n")
-    unfinished.replace(output)
+    try:
+        with unfinished.open("wb") as stream:
+            stream.write(b'{"info": ' + msgspec.json.encode({"description": DESCRIPTION}))
+            _write_list(stream, "categories", categories)
+            _write_list(stream, "images", images)
+            _write_list(stream, "annotations", ({"id": place, **one} for place, one in enumerate(annotations, start=1)))
+            stream.write(b"}\n")
+        unfinished.replace(output)
+    except BaseException:
+        unfinished.unlink(missing_ok=True)
+        raise
 
 
 def _write_list(stream: BinaryIO, name: str, items: Iterable[dict[str, Any]]) -> None:
