@@ -14,6 +14,7 @@ from asking import Ask, Refused
 from label_runs import WITHOUT_NOUNS, captioned, label_all, make_run, promote_teacher, write_members
 
 from xpm_stream.label_queue import start_or_join
+from xpm_stream.registry.promotion_log import PromotionLog
 
 FULL_DISK = """
 import resource, signal
@@ -97,3 +98,32 @@ def test_a_full_disk_is_told_and_leaves_nothing(run: Path, tmp_path: Path, form:
     assert answer.returncode == 1
     assert re.fullmatch(r"error: cannot write \S+/out: File too large; nothing was written\n", answer.stderr), answer
     assert not list(tmp_path.iterdir())
+
+
+def test_shards_added_later_are_labelled_and_a_revoked_teacher_is_said(ask: Ask, tmp_path: Path) -> None:
+    for place, name in enumerate("ab"):
+        write_members(tmp_path / f"{name}.tar", captioned(4 * place, 4))
+    config = make_run(tmp_path / "run", data={"shards": [str(tmp_path / "a.tar")]})
+    promote_teacher(config, seed=0)
+    promote_teacher(config, seed=1)
+    with start_or_join(config.redis, run_folder=tmp_path / "run"):
+        label_all(config, shards=1)
+        assert ask("shards", "add", tmp_path / "run", tmp_path / "b.tar").status == 0
+        PromotionLog(f"{config.folder}/registry").append("revoke", by="test", target=2, reasons=["wrong"])
+        again = ask("labels", "export", tmp_path / "run", "--teacher", 2, "--coco", tmp_path / "again")
+        champion = ask("labels", "export", tmp_path / "run", "--coco", tmp_path / "champion")
+        waiting = ask("labels", "export", tmp_path / "run", "--waiting", "--coco", tmp_path / "waiting")
+    assert "2 shards read; by teacher-1 (v2, revoked): 8 samples" in again.out, again
+    assert "2 shards read; by teacher-0 (v1): 8 samples" in champion.out, champion
+    assert "1 shard read; by teacher-1 (v2, revoked): 4 samples" in waiting.out, waiting
+    for name, revoked in (("again", True), ("champion", False), ("waiting", True)):
+        written = json.loads((tmp_path / name / "annotations.json").read_bytes())
+        assert {one["teacher"]["revoked"] for one in written["images"] + written["annotations"]} == {revoked}
+
+
+def test_a_run_folder_without_its_redis_says_which_shards_it_knows(ask: Ask, tmp_path: Path) -> None:
+    write_members(tmp_path / "a.tar", captioned(0, 1))
+    promote_teacher(make_run(tmp_path / "run", data={"shards": [str(tmp_path / "a.tar")]}))
+    answer = ask("labels", "export", tmp_path / "run", "--coco", tmp_path / "coco")
+    assert answer.status == 0
+    assert "no Redis data: only the shards of data.shards are labelled" in answer.out

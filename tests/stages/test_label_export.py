@@ -137,7 +137,7 @@ def test_pycocotools_reads_masks_boxes_scores_and_where_they_come_from(run: Labe
         width, height = message.image_size_wh
         assert (image["width"], image["height"], image["words"]) == (width, height, message.words)
         assert (sample["key"], sample["shard"][-5:]) == (message.key, "b.tar" if int(message.key) > 8 else "a.tar")
-        teacher = {"promotion": 1, "checkpoint": "teacher-0", "epoch": 0, "step": 10}
+        teacher = {"promotion": 1, "checkpoint": "teacher-0", "epoch": 0, "step": 10, "revoked": False}
         assert image["teacher"] == teacher
         assert all(word in " ".join(image["captions"]) for word in message.words)
         masks = {

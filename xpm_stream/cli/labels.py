@@ -47,7 +47,7 @@ def export(
     ] = "champion",
     shards: Annotated[
         list[str] | None,
-        typer.Option(metavar="PATTERN", help="shards to label; repeatable; default: the run's data.shards"),
+        typer.Option(metavar="PATTERN", help="shards to label; repeatable; default: all of the run"),
     ] = None,
     waiting: Annotated[
         bool, typer.Option("--waiting", help="instead: the labels that wait on the queue, as they are; takes none")

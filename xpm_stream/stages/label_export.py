@@ -35,7 +35,7 @@ class ExportRequest:
     coco: Path | None = None
     webdataset: Path | None = None
     teacher: str = CHAMPION
-    shards: tuple[str, ...] = ()  # patterns; none: the run's `data.shards`
+    shards: tuple[str, ...] = ()  # patterns; none: all that the run knows
     waiting: bool = False  # the labels that wait on the queue, instead of labels made again
     chosen: LabelFilter = field(default_factory=LabelFilter)
     limit: int | None = None  # samples
@@ -144,11 +144,16 @@ def _labels(request: ExportRequest, tally: ExportTally, on_progress: OnProgress)
         return
     from xpm_stream.stages.fixed_teacher import FixedTeacher, read_teacher
     from xpm_stream.stages.labels_made_again import labels_made_again
+    from xpm_stream.stages.run_shards import shards_of_run
 
-    patterns = request.shards or (tuple(config.data.shards) if config else ())
-    if not patterns:
-        raise ConfigError(f"say what to label: --shards PATTERN ({request.run} names no data.shards of a run)")
-    shards = expand_shard_urls(patterns)
+    if request.shards:
+        shards = expand_shard_urls(request.shards)
+    elif config is None:
+        raise ConfigError(f"say what to label: --shards PATTERN ({request.run} is no run, so it names no shards)")
+    else:
+        shards = shards_of_run(config, tally)
+    if not shards:
+        raise ConfigError(f"say what to label: --shards PATTERN (the run {request.run} has no shards)")
     teacher = FixedTeacher(read_teacher(request.run, request.teacher), like=config)
     yield from labels_made_again(teacher, shards, tally=tally, on_batch=lambda done: report(done, len(shards)))
 
