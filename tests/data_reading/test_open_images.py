@@ -14,10 +14,10 @@ from PIL import Image
 
 from xpm_stream.config.data_sections import BaseSetConfig
 from xpm_stream.data.base_set import BaseSet
-from xpm_stream.data.frequency_splits import open_images_split
+from xpm_stream.data.frequency_splits import open_images_split, write_split
 from xpm_stream.data.open_images import OpenImagesSources, write_open_images
 from xpm_stream.data.splits import load_split
-from xpm_stream.errors import BaseSetError
+from xpm_stream.errors import BaseSetError, ConfigError
 from xpm_stream.evaluation.truth import GroundTruth
 
 DOG, ANIMAL, CAR, TREE = "/m/0bt9lr", "/m/0jbk", "/m/0k4j", "/m/07j7r"
@@ -241,9 +241,15 @@ def test_broken_files_are_named(sources: OpenImagesSources, tmp_path: Path) -> N
     assert re.search(r"masks\.csv, line 2: mask .*0aa\.png cannot be decoded", told())
 
 
-def test_an_output_that_is_a_folder_is_told_at_once(sources: OpenImagesSources, tmp_path: Path) -> None:
+def test_an_output_that_is_a_folder_or_a_url_is_told_at_once(sources: OpenImagesSources, tmp_path: Path) -> None:
     with pytest.raises(BaseSetError, match="is a folder: name the file"):
         write_open_images(changed(sources, masks="absent.csv"), tmp_path)
+    split = open_images_split(sources.masks, sources.class_names, num_base=1, num_target=1)
+    url = Path("s3://bucket/out.json")
+    with pytest.raises(ConfigError, match="is a URL"):
+        write_open_images(sources, url)
+    with pytest.raises(ConfigError, match="is a URL"):
+        write_split(split, url)
 
 
 @pytest.mark.parametrize("form", ["mark", "quotes", "windows"])

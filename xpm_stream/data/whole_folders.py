@@ -21,8 +21,7 @@ def whole_folder(folder: Path) -> Iterator[Path]:
     Raises:
         ConfigError: there is something at `folder`, another is writing it, or it is a URL.
     """
-    if _URL.match(str(folder)):
-        raise ConfigError(f"{folder} is a URL: write to a folder of this machine, and copy it from there")
+    require_local(folder)
     _require_free(folder)
     partial = folder.with_name(f"{folder.name}.partial")
     folder.parent.mkdir(parents=True, exist_ok=True)
@@ -39,6 +38,16 @@ def whole_folder(folder: Path) -> Iterator[Path]:
     except BaseException:
         shutil.rmtree(partial, ignore_errors=True)
         raise
+
+
+def require_local(output: Path) -> None:
+    """Refuse a URL that was given as a path, which would become a folder called `s3:`.
+
+    Raises:
+        ConfigError: it is one.
+    """
+    if _URL.match(str(output)):
+        raise ConfigError(f"{output} is a URL: write to a place on this machine, and copy it from there")
 
 
 def _require_free(folder: Path) -> None:
