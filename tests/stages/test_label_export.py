@@ -311,6 +311,24 @@ def test_a_request_that_makes_no_sense_is_refused(run: LabelledRun, tmp_path: Pa
         export_labels(ExportRequest(run=str(run.folder / "registry"), waiting=True, coco=tmp_path / "coco"))
 
 
+def test_the_same_sample_in_two_passes_is_two_samples(run: LabelledRun) -> None:
+    first = run.labels[0]
+    again = msgspec.structs.replace(first, sample=SampleId(1, first.sample.shard_id, first.sample.ordinal))
+    labels = [
+        LabelledSample(
+            message=message,
+            image=picture(0, width=40, height=40),
+            captions=["a dog"],
+            shard_url="file:///a.tar",
+            checkpoint="teacher-0",
+        )
+        for message in (first, again)
+    ]
+    samples = list(exported(labels, chosen=LabelFilter(), tally=ExportTally()))
+    assert [one.facts["sample"]["pass"] for one in samples] == [0, 1]
+    assert samples[1].key == f"{samples[0].key}-pass1"
+
+
 def test_credentials_of_a_shard_are_not_handed_on(run: LabelledRun, tmp_path: Path) -> None:
     label = LabelledSample(
         message=run.labels[0],
