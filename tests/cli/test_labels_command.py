@@ -51,11 +51,12 @@ def test_the_champions_labels_are_written_in_both_forms_and_accounted_for(ask: A
 
 
 def test_the_labels_that_wait_are_written_with_filters(ask: Ask, run: Path, tmp_path: Path) -> None:
-    answer = ask("labels", "export", run, "--waiting", "--coco", tmp_path / "coco", "--words", "dog, umbrella")
+    answer = ask("labels", "export", run, "--waiting", "--coco", tmp_path / "coco", "--words", "Dog, umbrella,dogs")
     assert answer.status == 0, answer
     written = json.loads((tmp_path / "coco" / "annotations.json").read_bytes())
     assert {one["name"] for one in written["categories"]} == {"dog", "umbrella"}
     assert "other_word" in answer.out
+    assert "nothing was exported of: dogs\n" in answer.out
     assert "nothing_wanted" in answer.out
     assert "no_nouns" not in answer.out, "such a sample is not on the queue"
 

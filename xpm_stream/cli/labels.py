@@ -79,7 +79,7 @@ def export(
 def _words(given: str | None) -> frozenset[str] | None:
     if given is None:
         return None
-    words = frozenset(word.strip() for word in given.split(",") if word.strip())
+    words = frozenset(" ".join(word.lower().split()) for word in given.split(",") if word.strip())
     if not words:
         raise ConfigError('--words names none: give some, e.g. --words "umbrella, coffee cup"')
     return words

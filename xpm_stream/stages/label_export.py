@@ -117,6 +117,8 @@ def _export(request: ExportRequest, tally: ExportTally, on_progress: OnProgress)
                 )
             else:
                 deque(samples, maxlen=0)
+        if missing := sorted((request.chosen.words or frozenset()) - tally.words):
+            tally.notes.append(f"nothing was exported of: {', '.join(missing)}")
         if not tally.samples:
             raise NothingExported(tally)
         if coco and coco_folder:
