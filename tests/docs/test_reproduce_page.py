@@ -59,6 +59,15 @@ def test_pretraining_has_the_papers_rate_and_images_on_one_gpu_and_on_eight() ->
         assert processes * config.pretraining.batch_images == 32
 
 
+def test_pretraining_can_have_the_transformer_that_the_page_names() -> None:
+    (settings,) = re.findall(r"`(--set pretraining\.multimodal_layers=.*?)`", PAGE)
+    for line in (line for line in COMMANDS if line.startswith("xpm-stream pretrain ")):
+        for command, layers in ((line, 0), (f"{line} {settings}", 6)):
+            _, config = parsed(command)
+            assert config
+            assert config.pretraining.multimodal_layers == layers
+
+
 def test_the_settings_of_the_shrunk_run_are_settings() -> None:
     (block,) = re.findall(r"^## The shrunk run\n.*?^```\n(.*?)^```$", PAGE, re.M | re.S)
     for name in ("xpm_coco", "xpm_coco_released"):
