@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -84,6 +85,31 @@ def test_an_image_in_neither_place_is_missing(tmp_path: Path) -> None:
             BaseSetConfig(annotations=str(annotations), images=str(tmp_path / "coco")),
             class_names=["mug", "bow (weapon)"],
         )
+
+
+def test_what_is_missing_in_a_file_is_named(tmp_path: Path) -> None:
+    whole = json.loads(write_lvis(tmp_path).read_text())
+
+    def told(part: str, field: str) -> str:
+        without = [dict(item) for item in whole[part]]
+        del without[1][field]
+        annotations = write_lvis(tmp_path, **{part: without})
+        with pytest.raises(BaseSetError) as raised:
+            BaseSet.load(BaseSetConfig(annotations=str(annotations), images=str(tmp_path)), class_names=["mug"])
+        return str(raised.value)
+
+    for part, field in (("annotations", "bbox"), ("annotations", "segmentation"), ("categories", "name")):
+        assert re.search(rf"lvis\.json is not .*`{field}` - at `\$\.{part}\[1\]`", told(part, field))
+    assert "lvis.json: image 2 (002.jpg) has no 'width'" in told("images", "width")
+    for folder in (str(tmp_path), "memory://nowhere"):
+        nameless = write_lvis(tmp_path, images=[{**image, "coco_url": ""} for image in whole["images"]])
+        with pytest.raises(BaseSetError, match=r"lvis\.json: image 1 has neither 'file_name' nor 'coco_url'"):
+            BaseSet.load(BaseSetConfig(annotations=str(nameless), images=folder), class_names=["mug"])
+    for field in ("neg_category_ids", "not_exhaustive_category_ids"):
+        images = [dict(image) for image in whole["images"]]
+        del images[1][field]
+        with pytest.raises(BaseSetError, match=rf"lvis image 2 has no {field}"):
+            GroundTruth.from_file(write_lvis(tmp_path, images=images))
 
 
 def test_base_set_truth_and_split_call_classes_alike(tmp_path: Path) -> None:

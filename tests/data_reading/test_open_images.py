@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -13,10 +14,10 @@ from PIL import Image
 
 from xpm_stream.config.data_sections import BaseSetConfig
 from xpm_stream.data.base_set import BaseSet
-from xpm_stream.data.frequency_splits import open_images_split
+from xpm_stream.data.frequency_splits import open_images_split, write_split
 from xpm_stream.data.open_images import OpenImagesSources, write_open_images
 from xpm_stream.data.splits import load_split
-from xpm_stream.errors import BaseSetError
+from xpm_stream.errors import BaseSetError, ConfigError
 from xpm_stream.evaluation.truth import GroundTruth
 
 DOG, ANIMAL, CAR, TREE = "/m/0bt9lr", "/m/0jbk", "/m/0k4j", "/m/07j7r"
@@ -187,7 +188,8 @@ def test_masks_that_are_empty_or_of_another_shape_are_counted(sources: OpenImage
     summary = write_open_images(sources, tmp_path / "out.json")
     assert summary.masks == 1
     assert summary.left_out["empty masks"] == summary.left_out["masks of another shape than their image"] == 1
-    assert "1 empty masks" in str(summary)
+    assert f"1 empty masks (first: {sources.masks}, line 2, 0aa.png)" in str(summary)
+    assert f"1 masks of another shape than their image (first: {sources.masks}, line 3, 1aa.png)" in str(summary)
 
 
 def test_missing_images_are_an_error_unless_allowed(sources: OpenImagesSources, tmp_path: Path) -> None:
@@ -197,13 +199,14 @@ def test_missing_images_are_an_error_unless_allowed(sources: OpenImagesSources, 
     assert not (tmp_path / "out.json").exists()
     summary = write_open_images(sources, tmp_path / "out.json", allow_missing_images=True)
     assert (summary.images, summary.left_out["images without a file"]) == (2, 1)
+    assert "1 images without a file (first: bb.jpg)" in str(summary)
 
 
 def test_broken_files_are_named(sources: OpenImagesSources, tmp_path: Path) -> None:
     def told(**changes: Any) -> str:
         with pytest.raises(BaseSetError) as raised:
             write_open_images(changed(sources, **changes), tmp_path / "out.json")
-        assert not (tmp_path / "out.json").exists()
+        assert not list(tmp_path.glob("out.json*"))
         return str(raised.value)
 
     assert "no such file" in told(masks=str(tmp_path / "absent.csv"))
@@ -214,7 +217,14 @@ def test_broken_files_are_named(sources: OpenImagesSources, tmp_path: Path) -> N
     wrong[1]["BoxXMax"] = 0.0
     assert "line 3" in told(masks=table(tmp_path / "thin.csv", wrong))
     gone = [*mask_rows(), {**mask_rows()[0], "MaskPath": "gone.png"}]
-    assert "there is no mask" in told(masks=table(tmp_path / "gone.csv", gone))
+    assert "gone.csv, line 6: there is no mask" in told(masks=table(tmp_path / "gone.csv", gone))
+    in_pixels = [{**mask_rows()[0], "BoxXMin": 4, "BoxXMax": 12}]
+    assert "line 2: 4.0, 0.1, 12.0, 0.5 is no box in shares" in told(masks=table(tmp_path / "pixels.csv", in_pixels))
+    for column in ("MaskPath", "ImageID", "LabelName"):
+        empty = [mask_rows()[0], {**mask_rows()[1], column: ""}]
+        assert f"empty.csv, line 3: {column} is empty" in told(masks=table(tmp_path / "empty.csv", empty))
+    box = {"ImageID": "aa", "LabelName": DOG, **shares((0, 0, 4, 4)), "IsGroupOf": "true"}
+    assert "line 2: IsGroupOf is 'true'" in told(boxes=table(tmp_path / "group.csv", [box]))
     assert "(0 or 1)" in told(
         image_labels=table(
             tmp_path / "machine.csv", [{"ImageID": "aa", "LabelName": DOG, "Confidence": 0.4, "Source": "verification"}]
@@ -222,10 +232,41 @@ def test_broken_files_are_named(sources: OpenImagesSources, tmp_path: Path) -> N
     )
     (tmp_path / "twice.csv").write_text(f"{DOG},Dog\n{CAR},dog\n")
     assert "several labels are named 'dog'" in told(class_names=str(tmp_path / "twice.csv"))
+    for rows, said in ((f"{DOG},Dog\n{DOG},Cat\n", f"{DOG} is there more"), (f"{DOG},Dog\n{CAR},\n", f"not '{CAR},'")):
+        (tmp_path / "rows.csv").write_text(rows)
+        assert said in told(class_names=str(tmp_path / "rows.csv"))
     (tmp_path / "list.json").write_text("[]")
     assert "no tree" in told(hierarchy=str(tmp_path / "list.json"))
     (Path(sources.mask_files) / "0aa.png").write_bytes(b"no PNG")
-    assert "0aa.png cannot be decoded" in told()
+    assert re.search(r"masks\.csv, line 2: mask .*0aa\.png cannot be decoded", told())
+
+
+def test_an_output_that_is_a_folder_or_a_url_is_told_at_once(sources: OpenImagesSources, tmp_path: Path) -> None:
+    with pytest.raises(BaseSetError, match="is a folder: name the file"):
+        write_open_images(changed(sources, masks="absent.csv"), tmp_path)
+    split = open_images_split(sources.masks, sources.class_names, num_base=1, num_target=1)
+    url = Path("s3://bucket/out.json")
+    with pytest.raises(ConfigError, match="is a URL"):
+        write_open_images(sources, url)
+    with pytest.raises(ConfigError, match="is a URL"):
+        write_split(split, url)
+
+
+@pytest.mark.parametrize("form", ["mark", "quotes", "windows"])
+def test_tables_are_read_however_a_spreadsheet_saved_them(
+    sources: OpenImagesSources, tmp_path: Path, form: str
+) -> None:
+    write_open_images(sources, tmp_path / "plain.json")
+    for name in ("masks", "boxes", "image_labels", "class_names"):
+        file = Path(getattr(sources, name))
+        text = file.read_text().replace("\r\n", "\n")
+        if form == "quotes":
+            text = re.sub(r"[^,\n]+", r'"\g<0>"', text)
+        file.write_bytes(
+            text.replace("\n", "\r\n" if form == "windows" else "\n").encode("utf-8-sig" if form == "mark" else "utf-8")
+        )
+    write_open_images(sources, tmp_path / "other.json")
+    assert (tmp_path / "other.json").read_bytes() == (tmp_path / "plain.json").read_bytes()
 
 
 def test_the_split_by_frequency_takes_the_most_common_and_the_rarest(tmp_path: Path) -> None:

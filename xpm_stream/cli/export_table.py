@@ -41,6 +41,8 @@ def print_export(console: Console, tally: ExportTally, *, outputs: Sequence[Path
         _line(console, f"not read, or in part: {problem}", style="yellow")
     if tally.num_problems > len(tally.problems):
         _line(console, f"... and {tally.num_problems - len(tally.problems):,} more shards", style="yellow")
+    for note in tally.notes:
+        _line(console, note, style="yellow")
     for output in outputs:
         _line(console, f"written: {output}")
 

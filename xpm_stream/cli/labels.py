@@ -4,12 +4,18 @@ from __future__ import annotations
 
 import contextlib
 import sys
+from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+
+from xpm_stream.errors import ConfigError
+
+if TYPE_CHECKING:
+    from xpm_stream.stages.label_export import ExportProgress, ExportRequest
 
 labels = typer.Typer(help="Pseudo labels as COCO JSON or WebDataset shards.", no_args_is_help=True)
 
@@ -41,7 +47,7 @@ def export(
     ] = "champion",
     shards: Annotated[
         list[str] | None,
-        typer.Option(metavar="PATTERN", help="shards to label; repeatable; default: the run's data.shards"),
+        typer.Option(metavar="PATTERN", help="shards to label; repeatable; default: all of the run"),
     ] = None,
     waiting: Annotated[
         bool, typer.Option("--waiting", help="instead: the labels that wait on the queue, as they are; takes none")
@@ -53,14 +59,9 @@ def export(
     samples_per_shard: Annotated[int, typer.Option(help="of --webdataset", min=1)] = 1000,
 ) -> None:
     """Write pseudo labels as COCO JSON or WebDataset shards, with reliability and teacher, for others to train on."""
-    from xpm_stream.cli.export_table import print_export
-    from xpm_stream.errors import ConfigError
     from xpm_stream.stages.exported_labels import LabelFilter
-    from xpm_stream.stages.label_export import ExportProgress, ExportRequest, NothingExported, export_labels
+    from xpm_stream.stages.label_export import ExportRequest
 
-    asked = None if words is None else frozenset(word.strip() for word in words.split(",") if word.strip())
-    if asked is not None and not asked:
-        raise ConfigError('--words names none: give some, e.g. --words "umbrella, coffee cup"')
     request = ExportRequest(
         run=run,
         coco=coco,
@@ -68,10 +69,40 @@ def export(
         teacher=teacher,
         shards=tuple(shards or ()),
         waiting=waiting,
-        chosen=LabelFilter(min_score=min_score, min_reliability=min_reliability, words=asked),
+        chosen=LabelFilter(min_score=min_score, min_reliability=min_reliability, words=_words(words)),
         limit=limit,
         samples_per_shard=samples_per_shard,
     )
+    _export_and_tell(request)
+
+
+def _words(given: str | None) -> frozenset[str] | None:
+    if given is None:
+        return None
+    words = frozenset(" ".join(word.lower().split()) for word in given.split(",") if word.strip())
+    if not words:
+        raise ConfigError('--words names none: give some, e.g. --words "umbrella, coffee cup"')
+    return words
+
+
+def _export_and_tell(request: ExportRequest) -> None:
+    """Export, and print what became of everything, also where nothing was left to export."""
+    from xpm_stream.cli.export_table import print_export
+    from xpm_stream.stages.label_export import NothingExported, export_labels
+
+    console = Console()
+    try:
+        with _progress("labels" if request.waiting else "shards") as show:
+            tally = export_labels(request, on_progress=show)
+    except NothingExported as error:
+        print_export(console, error.tally, outputs=[])
+        raise
+    print_export(console, tally, outputs=request.outputs)
+
+
+@contextlib.contextmanager
+def _progress(of: str) -> Iterator[Callable[[ExportProgress], None]]:
+    """Show a bar on a terminal; what is logged meanwhile goes to stderr, away from the table."""
     terminal = Console(stderr=True)
     progress = Progress(
         TextColumn("{task.description}"),
@@ -83,19 +114,6 @@ def export(
         disable=not terminal.is_terminal,
         transient=True,
     )
-    console = Console()
-    with progress, contextlib.redirect_stdout(sys.stderr):  # whatever is logged meanwhile
-        task = progress.add_task("labels" if waiting else "shards", total=None, samples=0)
-
-        def show(now: ExportProgress) -> None:
-            progress.update(task, total=now.total, completed=now.done, samples=now.samples)
-
-        try:
-            tally = export_labels(request, on_progress=show)
-            outputs = [folder for folder in (coco, webdataset) if folder is not None]
-            failure = None
-        except NothingExported as error:
-            tally, outputs, failure = error.tally, [], error
-    print_export(console, tally, outputs=outputs)
-    if failure is not None:
-        raise failure
+    with progress, contextlib.redirect_stdout(sys.stderr):
+        task = progress.add_task(of, total=None, samples=0)
+        yield lambda now: progress.update(task, total=now.total, completed=now.done, samples=now.samples)

@@ -272,6 +272,9 @@ def _place_images(images: Sequence[CocoImage], images_url: str, source: str) -> 
     LVIS names its images by URL, .../val2017/1.jpg, and its val set has images of two of COCO's folders: either the
     folder holds them as 1.jpg, or it is COCO's root.
     """
+    nameless = next((image.id for image in images if not image.name), None)
+    if nameless is not None:
+        raise BaseSetError(f"{source}: image {nameless} has neither 'file_name' nor 'coco_url'")
     filesystem, folder = locate(images_url)
     if not is_local(filesystem):
         own = images_url.rstrip("/").rpartition("/")[2]

@@ -10,6 +10,7 @@ import msgspec
 from xpm_stream.data.coco_json import read_instances
 from xpm_stream.data.open_images_files import read_class_names, read_masks
 from xpm_stream.data.splits import Split
+from xpm_stream.data.whole_folders import require_local
 from xpm_stream.errors import BaseSetError
 
 
@@ -58,6 +59,11 @@ def by_frequency(counts: Mapping[str, int]) -> list[str]:
 
 
 def write_split(split: Split, output: Path) -> None:
-    """Write a split file, in the form that `data.split.file` takes."""
+    """Write a split file, in the form that `data.split.file` takes.
+
+    Raises:
+        ConfigError: the output is a URL.
+    """
+    require_local(output)
     output.parent.mkdir(parents=True, exist_ok=True)
     output.write_bytes(msgspec.json.format(msgspec.json.encode(split), indent=2) + b"\n")

@@ -7,11 +7,8 @@ teach nothing; the evaluation knows their rules (docs/evaluation.md).
 
 from __future__ import annotations
 
-import io
-import multiprocessing
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, BinaryIO, Final
@@ -21,26 +18,23 @@ import numpy as np
 from PIL import Image
 from pycocotools import mask as coco_mask
 
-from xpm_stream.data.base_set import DEFAULT_MAX_PIXELS
 from xpm_stream.data.open_images_files import (
     DESCRIPTION,
     Box,
     Hierarchy,
-    MaskRow,
     read_boxes,
     read_class_names,
     read_hierarchy,
     read_image_labels,
     read_masks,
 )
-from xpm_stream.data.storage import is_gone, locate, read_bytes, transport_errors
+from xpm_stream.data.open_images_masks import BROKEN_IMAGE, decoded_masks
+from xpm_stream.data.storage import is_gone, locate, transport_errors
+from xpm_stream.data.whole_folders import require_local
 from xpm_stream.errors import BaseSetError
-from xpm_stream.masks import CocoRle, encode_rle, rle_area
+from xpm_stream.masks import CocoRle, rle_area
 
-MAX_MASK_BYTES: Final = 16 << 20
 _SAME_BOX_IOU: Final = 0.9  # of a box and the box of its mask; the tables round differently
-_SAME_SHAPE: Final = 0.05  # by how much the aspect ratios of a mask and its image may differ
-_BROKEN: Final = (OSError, SyntaxError, ValueError, Image.DecompressionBombError)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -65,9 +59,11 @@ class OpenImagesSummary:
     groups: int = 0
     boxes_without_mask: int = 0
     left_out: Counter[str] = field(default_factory=Counter)  # by reason
+    first_left_out: dict[str, str] = field(default_factory=dict)  # where, of the reasons that are faults of the files
 
     def __str__(self) -> str:
-        left_out = ", ".join(f"{count:,} {reason}" for reason, count in self.left_out.items())
+        shown = {reason: f" (first: {where})" for reason, where in self.first_left_out.items()}
+        left_out = ", ".join(f"{count:,} {reason}{shown.get(reason, '')}" for reason, count in self.left_out.items())
         return (
             f"{self.images:,} images, {self.masks:,} masks, {self.groups:,} GroupOf boxes, "
             f"{self.boxes_without_mask:,} boxes without a mask; left out: {left_out or 'nothing'}"
@@ -85,8 +81,13 @@ def write_open_images(
     """Write the instance JSON of the classes that `class_names` lists; `on_progress` hears how many masks are read.
 
     Raises:
-        BaseSetError: a file is missing or broken, or nothing is left.
+        BaseSetError: a file is missing or broken, nothing is left, or the output is a folder.
+        ConfigError: the output is a URL.
     """
+    require_local(output)
+    if output.is_dir():
+        raise BaseSetError(f"{output} is a folder: name the file to write, e.g. {output}/instances.json")
+    output.parent.mkdir(parents=True, exist_ok=True)
     names = read_class_names(sources.class_names)
     category_ids = {label: place for place, label in enumerate(names, start=1)}
     hierarchy = read_hierarchy(sources.hierarchy) if sources.hierarchy else Hierarchy()
@@ -99,7 +100,9 @@ def write_open_images(
             f"{len(missing)} of {len(sizes)} images are not in {sources.images} as IMAGE.jpg "
             f"(first: {missing[0]}.jpg); --allow-missing-images leaves them out"
         )
-    summary.left_out.update({"images without a file": len(missing)} if missing else {})
+    if missing:
+        summary.left_out["images without a file"] = len(missing)
+        summary.first_left_out["images without a file"] = f"{missing[0]}.jpg"
     known = {image: size for image, size in sizes.items() if size is not None}
     image_ids = {image: place for place, image in enumerate(known, start=1)}
     if not known:
@@ -110,9 +113,13 @@ def write_open_images(
             yield {"image_id": image_ids[image], "category_id": category_ids[kind], **one}
 
     def annotations() -> Iterator[dict[str, Any]]:
-        for row, rle in _masks(sources, known, names, workers=workers, on_progress=on_progress):
+        decoded = decoded_masks(
+            sources.masks, sources.mask_files, sizes=known, labels=names, workers=workers, on_progress=on_progress
+        )
+        for row, rle in decoded:
             if isinstance(rle, str):
                 summary.left_out[rle] += 1
+                summary.first_left_out.setdefault(rle, f"{sources.masks}, line {row.line}, {row.path}")
                 continue
             summary.masks += 1
             yield from expanded(row.image, row.label, _mask_annotation(row.box, known[row.image], rle))
@@ -169,63 +176,9 @@ def _image_sizes(folder: str, images: Iterable[str]) -> dict[str, tuple[int, int
             if not is_gone(error):
                 raise BaseSetError(f"cannot read the size of image {path}: {error}") from error
             sizes[image] = None
-        except _BROKEN as error:
+        except BROKEN_IMAGE as error:
             raise BaseSetError(f"cannot read the size of image {path}: {error}") from error
     return sizes
-
-
-def _masks(
-    sources: OpenImagesSources,
-    sizes: Mapping[str, tuple[int, int]],
-    names: Mapping[str, str],
-    *,
-    workers: int,
-    on_progress: Callable[[int], None] | None,
-) -> Iterator[tuple[MaskRow, CocoRle | str]]:
-    """Yield each mask at its image's size, or why it is left out."""
-    rows = (row for row in read_masks(sources.masks) if row.label in names and row.image in sizes)
-    jobs = ((row, _mask_urls(sources.mask_files, row.path), sizes[row.image]) for row in rows)
-    with ExitStack() as stack:
-        decoded: Iterable[tuple[MaskRow, CocoRle | str]]
-        if workers > 1:
-            pool = stack.enter_context(multiprocessing.get_context("forkserver").Pool(workers))
-            decoded = pool.imap(_decode, jobs, chunksize=64)
-        else:
-            decoded = map(_decode, jobs)
-        for count, one in enumerate(decoded, start=1):
-            yield one
-            if on_progress is not None:
-                on_progress(count)
-
-
-def _mask_urls(folder: str, name: str) -> tuple[str, str]:
-    root = folder.rstrip("/")
-    return f"{root}/{name}", f"{root}/{name[:1]}/{name}"
-
-
-def _decode(job: tuple[MaskRow, tuple[str, str], tuple[int, int]]) -> tuple[MaskRow, CocoRle | str]:
-    row, urls, (width, height) = job
-    data = _read_first(urls)
-    try:
-        with Image.open(io.BytesIO(data), formats=("PNG",)) as image:
-            if image.width * image.height > DEFAULT_MAX_PIXELS:
-                raise BaseSetError(f"mask {urls[0]} has more than {DEFAULT_MAX_PIXELS} pixels")
-            if abs(image.width * height / (image.height * width) - 1) > _SAME_SHAPE:
-                return row, "masks of another shape than their image"
-            # A mask may have another resolution than its image.
-            grey = image.convert("L").resize((width, height), Image.Resampling.NEAREST)
-    except _BROKEN as error:
-        raise BaseSetError(f"mask {urls[0]} cannot be decoded: {error}") from error
-    rle = encode_rle(np.asarray(grey) > 0)
-    return row, rle if rle_area(rle) else "empty masks"
-
-
-def _read_first(urls: tuple[str, str]) -> bytes:
-    for url in urls:
-        filesystem, path = locate(url)
-        if filesystem.exists(path):
-            return read_bytes(url, what="mask", max_bytes=MAX_MASK_BYTES, error_class=BaseSetError)
-    raise BaseSetError(f"there is no mask {urls[0]} (nor {urls[1]}); were all of its archives unpacked?")
 
 
 def _boxes_left(
@@ -281,15 +234,18 @@ def _write(
     annotations: Iterable[dict[str, Any]],
 ) -> None:
     """Write the file item by item (a training set has millions), whole or not at all."""
-    output.parent.mkdir(parents=True, exist_ok=True)
     unfinished = output.with_name(output.name + ".partial")
-    with unfinished.open("wb") as stream:
-        stream.write(b'{"info": ' + msgspec.json.encode({"description": DESCRIPTION}))
-        _write_list(stream, "categories", categories)
-        _write_list(stream, "images", images)
-        _write_list(stream, "annotations", ({"id": place, **one} for place, one in enumerate(annotations, start=1)))
-        stream.write(b"}\n")
-    unfinished.replace(output)
+    try:
+        with unfinished.open("wb") as stream:
+            stream.write(b'{"info": ' + msgspec.json.encode({"description": DESCRIPTION}))
+            _write_list(stream, "categories", categories)
+            _write_list(stream, "images", images)
+            _write_list(stream, "annotations", ({"id": place, **one} for place, one in enumerate(annotations, start=1)))
+            stream.write(b"}\n")
+        unfinished.replace(output)
+    except BaseException:
+        unfinished.unlink(missing_ok=True)
+        raise
 
 
 def _write_list(stream: BinaryIO, name: str, items: Iterable[dict[str, Any]]) -> None:

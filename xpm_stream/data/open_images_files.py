@@ -32,6 +32,7 @@ class MaskRow:
     image: str
     label: str  # e.g. /m/0bt9lr
     box: Box
+    line: int  # of the table
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,7 +74,7 @@ def read_class_names(url: str) -> dict[str, str]:
     """Return name by label, in file order: `/m/0bt9lr,Dog` gives `dog` (captions are read in lower case, too).
 
     Raises:
-        BaseSetError: the file cannot be read, is no such table, or names two classes alike.
+        BaseSetError: the file cannot be read, is no such table, or names two classes alike, or one class twice.
     """
     what = "class descriptions"
     content = read_bytes(url, what=what, max_bytes=MAX_TEXT_FILE_BYTES, error_class=BaseSetError)
@@ -83,8 +84,13 @@ def read_class_names(url: str) -> dict[str, str]:
         raise BaseSetError(f"{what} {url} is not a CSV table: {error}") from error
     if rows and rows[0][0] == "LabelName":
         rows = rows[1:]
-    if not rows or any(len(row) < 2 for row in rows):
-        raise BaseSetError(f"{what} {url} must have rows LABEL,NAME, as in `/m/0bt9lr,Dog`")
+    strange = next((row for row in rows if len(row) < 2 or not row[0].strip() or not row[1].strip()), None)
+    if not rows or strange:
+        found = f", not {','.join(strange)!r}" if strange else "; it has none"
+        raise BaseSetError(f"{what} {url} must have rows LABEL,NAME, as in `/m/0bt9lr,Dog`{found}")
+    labels = Counter(row[0] for row in rows)
+    if len(labels) < len(rows):
+        raise BaseSetError(f"{what} {url}: {labels.most_common(1)[0][0]} is there more than once")
     names = {row[0]: row[1].strip().lower() for row in rows}
     twice = [name for name, count in Counter(names.values()).items() if count > 1]
     if twice:
@@ -99,7 +105,8 @@ def read_masks(url: str) -> Iterator[MaskRow]:
         BaseSetError: the table cannot be read, lacks a column, or has a box that is none.
     """
     for line, row in _rows(url, ("MaskPath", "ImageID", "LabelName", *_MASK_BOX)):
-        yield MaskRow(row["MaskPath"], row["ImageID"], row["LabelName"], _box(row, _MASK_BOX, f"{url}, line {line}"))
+        box = _box(row, _MASK_BOX, f"{url}, line {line}")
+        yield MaskRow(row["MaskPath"], row["ImageID"], row["LabelName"], box, line)
 
 
 def read_boxes(url: str) -> Iterator[BoxRow]:
@@ -109,8 +116,11 @@ def read_boxes(url: str) -> Iterator[BoxRow]:
         BaseSetError: the table cannot be read, lacks a column, or has a box that is none.
     """
     for line, row in _rows(url, ("ImageID", "LabelName", *_BOX, "IsGroupOf")):
-        box = _box(row, _BOX, f"{url}, line {line}")
-        yield BoxRow(row["ImageID"], row["LabelName"], box, row["IsGroupOf"].strip() == "1")
+        where = f"{url}, line {line}"
+        box, is_group = _box(row, _BOX, where), row["IsGroupOf"].strip()
+        if is_group not in ("0", "1", "-1"):
+            raise BaseSetError(f"{where}: IsGroupOf is {is_group!r}, not 0, 1 or -1 (unknown)")
+        yield BoxRow(row["ImageID"], row["LabelName"], box, is_group == "1")
 
 
 def read_image_labels(url: str) -> Iterator[LabelRow]:
@@ -170,6 +180,9 @@ def _rows(url: str, columns: Sequence[str]) -> Iterator[tuple[int, dict[str, str
             for row in reader:
                 if any(row[name] is None for name in columns):
                     raise BaseSetError(f"{url}, line {reader.line_num}: the row ends too early")
+                empty = [name for name in columns if not row[name].strip()]
+                if empty:
+                    raise BaseSetError(f"{url}, line {reader.line_num}: {', '.join(empty)} is empty")
                 yield reader.line_num, row
     except transport_errors() as error:
         raise BaseSetError(f"cannot read {url}: {explain(error)}") from error

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Final
 
 from xpm_stream.errors import ConfigError
+
+_URL: Final = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+:/")  # a path has lost one of a URL's slashes
 
 
 @contextmanager
@@ -15,8 +19,9 @@ def whole_folder(folder: Path) -> Iterator[Path]:
     """Give an empty folder beside `folder` to write into; it takes that name at the end, or is removed after an error.
 
     Raises:
-        ConfigError: there is something at `folder`, or another is writing it.
+        ConfigError: there is something at `folder`, another is writing it, or it is a URL.
     """
+    require_local(folder)
     _require_free(folder)
     partial = folder.with_name(f"{folder.name}.partial")
     folder.parent.mkdir(parents=True, exist_ok=True)
@@ -33,6 +38,16 @@ def whole_folder(folder: Path) -> Iterator[Path]:
     except BaseException:
         shutil.rmtree(partial, ignore_errors=True)
         raise
+
+
+def require_local(output: Path) -> None:
+    """Refuse a URL that was given as a path, which would become a folder called `s3:`.
+
+    Raises:
+        ConfigError: it is one.
+    """
+    if _URL.match(str(output)):
+        raise ConfigError(f"{output} is a URL: write to a place on this machine, and copy it from there")
 
 
 def _require_free(folder: Path) -> None:

@@ -26,6 +26,7 @@ class LabelledSample:
     captions: list[str]  # one line each; empty where only the label is known
     shard_url: str
     checkpoint: str | None  # of the teacher; none: the log does not know it any more
+    revoked: bool = False  # its teacher is: a run would not train on it
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -78,6 +79,7 @@ class ExportTally:
     shards: int = 0  # read, also those in part
     problems: list[str] = field(default_factory=list)  # the first of what went wrong with whole shards
     num_problems: int = 0
+    notes: list[str] = field(default_factory=list)  # what else a person should know of what was exported
 
     def note_problem(self, what: str) -> None:
         """Take note of a shard that could not be read, or only in part."""
@@ -146,6 +148,7 @@ def _as_exported(
             "checkpoint": label.checkpoint,
             "epoch": teacher.epoch,
             "step": teacher.step,
+            "revoked": label.revoked,
         },
         "sample": {
             "pass": sample.pass_index,
@@ -172,4 +175,5 @@ def _as_exported(
 def _shown_teacher(label: LabelledSample) -> str:
     promotion = label.message.teacher.promotion
     number = f"v{promotion}" if promotion else "never promoted"
+    number += ", revoked" if label.revoked else ""
     return f"{label.checkpoint or 'unknown checkpoint'} ({number})"

@@ -29,6 +29,7 @@ class TeacherFiles:
     checkpoint: str
     version: TeacherVersion  # promotion 0: it never was promoted
     files: Mapping[str, bytes]
+    revoked: bool = False
 
 
 class FixedTeacher:
@@ -44,7 +45,7 @@ class FixedTeacher:
         own = checkpoint_config(found.files, name=found.checkpoint)
         require_trusted_method(own.method, like, found.checkpoint)
         self.config = own if like is None else like
-        self.checkpoint, self.version = found.checkpoint, found.version
+        self.checkpoint, self.version, self.revoked = found.checkpoint, found.version, found.revoked
         labeler = self.config.labeler
         self._device = choose_device(labeler.device, threads=labeler.threads)
         self._method = load_method(found.files, name=found.checkpoint, config=self.config, device=self._device)
@@ -80,7 +81,9 @@ def read_teacher(url: str, revision: str = CHAMPION) -> TeacherFiles:
         except CheckpointError:
             info_of(source, found)  # says it better if it was removed
             raise
-    return TeacherFiles(checkpoint=found.checkpoint, version=_version_of(source, found), files=files)
+    version = _version_of(source, found)
+    revoked = source.alone is None and version.promotion in PromotionLog(source.url).revoked()
+    return TeacherFiles(checkpoint=found.checkpoint, version=version, files=files, revoked=revoked)
 
 
 def _version_of(source: Source, found: Revision) -> TeacherVersion:

@@ -35,11 +35,16 @@ class ExportRequest:
     coco: Path | None = None
     webdataset: Path | None = None
     teacher: str = CHAMPION
-    shards: tuple[str, ...] = ()  # patterns; none: the run's `data.shards`
+    shards: tuple[str, ...] = ()  # patterns; none: all that the run knows
     waiting: bool = False  # the labels that wait on the queue, instead of labels made again
     chosen: LabelFilter = field(default_factory=LabelFilter)
     limit: int | None = None  # samples
     samples_per_shard: int = SAMPLES_PER_SHARD
+
+    @property
+    def outputs(self) -> list[Path]:
+        """The folders to write."""
+        return [folder for folder in (self.coco, self.webdataset) if folder is not None]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -71,10 +76,33 @@ def export_labels(request: ExportRequest, *, on_progress: OnProgress = lambda _:
         RegistryError: there is no such teacher.
         ShardError: a pattern names no shard.
         QueueError: the labels that wait cannot be read.
+        DataError: an output cannot be written, as on a full disk.
     """
-    if request.coco is None and request.webdataset is None:
-        raise ConfigError("say what to write: --coco FOLDER, --webdataset FOLDER, or both")
+    _check_outputs(request)
     tally = ExportTally()
+    try:
+        _export(request, tally, on_progress)
+    except OSError as error:
+        if error.filename is not None:
+            raise
+        folders = " and ".join(str(folder) for folder in request.outputs)
+        raise DataError(f"cannot write {folders}: {error.strerror or error}; nothing was written") from error
+    return tally
+
+
+def _check_outputs(request: ExportRequest) -> None:
+    if not request.outputs:
+        raise ConfigError("say what to write: --coco FOLDER, --webdataset FOLDER, or both")
+    if request.coco and request.webdataset:
+        coco, shards = request.coco.resolve(), request.webdataset.resolve()
+        if coco.is_relative_to(shards) or shards.is_relative_to(coco):
+            raise ConfigError(
+                f"--coco {request.coco} and --webdataset {request.webdataset} must lie side by side, "
+                "not one in the other: each appears when it is whole"
+            )
+
+
+def _export(request: ExportRequest, tally: ExportTally, on_progress: OnProgress) -> None:
     with ExitStack() as outputs:
         coco_folder = outputs.enter_context(whole_folder(request.coco)) if request.coco else None
         shard_folder = outputs.enter_context(whole_folder(request.webdataset)) if request.webdataset else None
@@ -89,6 +117,8 @@ def export_labels(request: ExportRequest, *, on_progress: OnProgress = lambda _:
                 )
             else:
                 deque(samples, maxlen=0)
+        if missing := sorted((request.chosen.words or frozenset()) - tally.words):
+            tally.notes.append(f"nothing was exported of: {', '.join(missing)}")
         if not tally.samples:
             raise NothingExported(tally)
         if coco and coco_folder:
@@ -96,7 +126,6 @@ def export_labels(request: ExportRequest, *, on_progress: OnProgress = lambda _:
             (coco_folder / SPLIT).write_text(
                 json.dumps({"base": coco.category_names, "target": []}, ensure_ascii=False), encoding="utf-8"
             )
-    return tally
 
 
 def _labels(request: ExportRequest, tally: ExportTally, on_progress: OnProgress) -> Generator[LabelledSample]:
@@ -117,11 +146,16 @@ def _labels(request: ExportRequest, tally: ExportTally, on_progress: OnProgress)
         return
     from xpm_stream.stages.fixed_teacher import FixedTeacher, read_teacher
     from xpm_stream.stages.labels_made_again import labels_made_again
+    from xpm_stream.stages.run_shards import shards_of_run
 
-    patterns = request.shards or (tuple(config.data.shards) if config else ())
-    if not patterns:
-        raise ConfigError(f"say what to label: --shards PATTERN ({request.run} names no data.shards of a run)")
-    shards = expand_shard_urls(patterns)
+    if request.shards:
+        shards = expand_shard_urls(request.shards)
+    elif config is None:
+        raise ConfigError(f"say what to label: --shards PATTERN ({request.run} is no run, so it names no shards)")
+    else:
+        shards = shards_of_run(config, tally)
+    if not shards:
+        raise ConfigError(f"say what to label: --shards PATTERN (the run {request.run} has no shards)")
     teacher = FixedTeacher(read_teacher(request.run, request.teacher), like=config)
     yield from labels_made_again(teacher, shards, tally=tally, on_batch=lambda done: report(done, len(shards)))
 

@@ -86,4 +86,5 @@ def _labelled(
             captions=usable.captions,
             shard_url=record.url,
             checkpoint=teacher.checkpoint,
+            revoked=teacher.revoked,
         )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import zlib
 from collections import OrderedDict
-from collections.abc import Callable, Generator, Iterator, Mapping
+from collections.abc import Callable, Collection, Generator, Iterator, Mapping
 from itertools import islice
 from typing import Final
 
@@ -45,12 +45,12 @@ def waiting_labels(
     Raises:
         QueueError: Redis cannot be reached, or refuses.
     """
-    entries = PromotionLog(RunFolder.of(config).registry_url(config)).entries()
-    checkpoints = {entry.number: entry.checkpoint for entry in entries}
+    log = PromotionLog(RunFolder.of(config).registry_url(config))
+    checkpoints = {entry.number: entry.checkpoint for entry in log.entries()}
     with open_queue_of(config) as queue:
         total = queue.stats().unacked_labels
         samples = _ShardSamples(queue, config.data)
-        opener = _Opener(samples, checkpoints=checkpoints, need_captions=need_captions)
+        opener = _Opener(samples, checkpoints=checkpoints, revoked=log.revoked(), need_captions=need_captions)
         seen = 0
         try:
             for message in _messages(queue):
@@ -87,9 +87,17 @@ def _messages(queue: LabelQueue) -> Iterator[LabelMessage | MessageError]:
 class _Opener:
     """Brings a label together with its image and captions."""
 
-    def __init__(self, samples: _ShardSamples, *, checkpoints: Mapping[int, str], need_captions: bool) -> None:
+    def __init__(
+        self,
+        samples: _ShardSamples,
+        *,
+        checkpoints: Mapping[int, str],
+        revoked: Collection[int],
+        need_captions: bool,
+    ) -> None:
         self._samples = samples
         self._checkpoints = checkpoints
+        self._revoked = revoked
         self._need_captions = need_captions
         self._opened: set[SampleId] = set()  # no more than may wait at a time: `queue.max_unacked_labels`
 
@@ -117,6 +125,7 @@ class _Opener:
             captions=captions,
             shard_url=self._samples.url_of(message.sample) or "",
             checkpoint=self._checkpoints.get(message.teacher.promotion),
+            revoked=message.teacher.promotion in self._revoked,
         )
 
 
