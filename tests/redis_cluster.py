@@ -1,4 +1,4 @@
-"""A real Redis Cluster for tests: three nodes on loopback, and the moving of slots between them."""
+"""A real Redis Cluster for tests: some nodes on loopback, and the moving of slots between them."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ SLOTS = 16384
 
 
 class RedisCluster:
-    """Three nodes, each with a third of the slots."""
+    """Nodes that share the slots evenly."""
 
-    def __init__(self, binary: Path, folder: Path, *, durable: bool = False) -> None:
+    def __init__(self, binary: Path, folder: Path, *, durable: bool = False, nodes: int = 3) -> None:
         settings = {"cluster_enabled": "yes", "cluster_node_timeout": 2000, "masterauth": PASSWORD}
-        self.nodes = [RedisServer(binary, folder / f"node{number}", durable=durable, **settings) for number in range(3)]
+        self.nodes = [RedisServer(binary, folder / f"node{one}", durable=durable, **settings) for one in range(nodes)]
 
     @property
     def url(self) -> str:
@@ -26,7 +26,7 @@ class RedisCluster:
         for node in self.nodes:
             node.start()
         for number, node in enumerate(self.nodes):
-            first, last = number * SLOTS // 3, (number + 1) * SLOTS // 3
+            first, last = self._slots(number)
             with node.client() as client:
                 client.execute_command("CLUSTER ADDSLOTS", *range(first, last))
                 client.execute_command("CLUSTER SET-CONFIG-EPOCH", number + 1)
@@ -59,7 +59,7 @@ class RedisCluster:
         return int(self.ask(0, "CLUSTER KEYSLOT", f"{{{namespace}}}:labels"))
 
     def owner_of(self, slot: int) -> int:
-        return next(number for number in range(3) if number * SLOTS // 3 <= slot < (number + 1) * SLOTS // 3)
+        return next(number for number in range(len(self.nodes)) if slot in range(*self._slots(number)))
 
     def keys_in(self, number: int, slot: int) -> list[bytes]:
         return list(self.ask(number, "CLUSTER GETKEYSINSLOT", slot, 10_000))
@@ -75,8 +75,12 @@ class RedisCluster:
     def close_move(self, slot: int, *, target: int) -> None:
         """End it: the slot belongs to its target."""
         name = self._name(target)
-        for number in (target, *(other for other in range(3) if other != target)):
+        for number in (target, *(other for other in range(len(self.nodes)) if other != target)):
             self.ask(number, "CLUSTER SETSLOT", slot, "NODE", name)
+
+    def _slots(self, number: int) -> tuple[int, int]:
+        """The first slot of a node at the start, and the first behind it."""
+        return number * SLOTS // len(self.nodes), (number + 1) * SLOTS // len(self.nodes)
 
     def _name(self, number: int) -> str:
         return bytes(self.ask(number, "CLUSTER MYID")).decode()
@@ -84,6 +88,7 @@ class RedisCluster:
     def _whole(self, node: RedisServer) -> bool:
         with node.client() as client:
             try:
-                return client.cluster("info")["cluster_state"] == "ok" and len(client.cluster("nodes")) == 3
+                known = len(client.cluster("nodes"))
+                return client.cluster("info")["cluster_state"] == "ok" and known == len(self.nodes)
             except redis.exceptions.RedisError:
                 return False

@@ -102,11 +102,19 @@ class StubRun:
 
     def readiness(self, kind: str) -> tuple[int, str]:
         """The status and text of a role's /readyz; zero: it serves nothing."""
+        return self._ask(kind, "readyz")
+
+    def metric(self, kind: str, name: str) -> float:
+        """The sum of a metric over its labels, as the role serves it; zero: it serves none."""
+        lines = [line.rpartition(" ") for line in self._ask(kind, "metrics")[1].splitlines()]
+        return sum(float(value) for series, _, value in lines if series.partition("{")[0] == name)
+
+    def _ask(self, kind: str, page: str) -> tuple[int, str]:
         for path in (self.folder / "endpoints").glob("*.json"):
             with contextlib.suppress(FileNotFoundError, ValueError):
                 endpoint = json.loads(path.read_text())
                 if endpoint["role"] == _KINDS[kind]:
-                    return _get(f"{endpoint['url']}/readyz")
+                    return _get(f"{endpoint['url']}/{page}")
         return 0, ""
 
     def trained(self) -> int:

@@ -41,3 +41,20 @@ def test_a_trainer_that_has_done_its_steps_takes_none_when_it_is_started_again(s
         trainer.join(60)
         assert trainer.exitcode == 0
     assert [event["step"] for event in run.log("train", "trainer finished")] == [5, 5]
+
+
+def test_a_labeler_that_waits_for_room_says_so_in_its_metrics_until_it_has_some(
+    stub_run: MakeStubRun, queue_of: Callable[[StubRun], LabelQueue]
+) -> None:
+    run = stub_run(shards=1, samples_per_shard=400, promotion={"every_steps": 100_000})
+    queue = queue_of(run)
+    roles = {"promote": run.start("promote"), "label": run.start("label")}
+    run.until(lambda: queue.stats().unacked_labels >= 256, what="a full budget")
+    run.until(lambda: run.metric("label", "xpm_labeler_waiting_for_capacity") == 1, what="the labeler saying so")
+    full = queue.stats()
+    assert full.unacked_labels < 256 + 16, "no more than a batch over the budget"
+    assert full.labels_committed == full.unacked_labels == queue.edge.client.xlen(queue.keys.labels), "none is trimmed"
+    roles["train"] = run.start("train")
+    run.until(lambda: run.metric("label", "xpm_labeler_waiting_for_capacity_seconds_total"), what="seconds waited")
+    run.finish(roles)
+    run.check_each_trained_once()

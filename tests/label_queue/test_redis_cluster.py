@@ -9,7 +9,7 @@ from redis_cluster import RedisCluster
 from redis_servers import until
 
 from xpm_stream.config.queue_sections import QueueConfig, RedisConfig
-from xpm_stream.errors import LeaseLost
+from xpm_stream.errors import LeaseLost, QueueRefused
 from xpm_stream.label_queue import CommitBatch, Cursor, Reject, TrainedLedger
 from xpm_stream.label_queue.connection import open_url
 
@@ -58,6 +58,26 @@ def test_the_whole_life_of_labels_in_a_cluster(cluster_url, name):
         with pytest.raises(LeaseLost):
             queue.renew(lease)
         assert queue.capacity().available
+
+
+def test_any_node_that_may_evict_is_refused_and_named(cluster):
+    """The URL is that of the first node, which is as it should be."""
+    node = cluster.nodes[2]
+    node.configure("maxmemory-policy", "allkeys-lru")
+    try:
+        with pytest.raises(QueueRefused, match=rf"127\.0\.0\.1:{node.port}\) has maxmemory-policy allkeys-lru"):
+            opened(cluster.url, "evicted")
+    finally:
+        node.configure("maxmemory-policy", "noeviction")
+    with opened(cluster.url, "evicted") as queue:
+        assert queue.ping()
+
+
+def test_a_cluster_of_one_node_is_a_cluster(redis_binary, tmp_path):
+    with RedisCluster(redis_binary, tmp_path, nodes=1) as one, opened(one.url, "alone") as queue:
+        assert isinstance(queue.edge.client, redis.RedisCluster)
+        fill(queue, labels=2)
+        assert queue.stats().unacked_labels == 2
 
 
 def test_a_queue_whose_slot_moves_waits_and_goes_on(cluster):

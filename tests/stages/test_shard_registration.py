@@ -96,6 +96,27 @@ def test_a_rewritten_shard_is_a_new_one(queue: LabelQueue, folder: Path) -> None
     assert len({row.shard_id for row in queue.shard_rows()}) == 2
 
 
+@pytest.mark.parametrize("pattern", ["*.tar", "a.tar"])
+def test_a_shard_that_is_being_rewritten_beside_its_old_statistics_is_not_taken_half(
+    queue: LabelQueue, folder: Path, pattern: str
+) -> None:
+    queue.watch(f"{folder}/{pattern}")
+    registration = ShardRegistration(DataConfig(), queue=queue)
+    shard = folder / "a.tar"
+    shard.write_bytes(TAR)
+    write_stats(shard, 1)
+    assert registration.look() == 1
+    later_s = shard.with_name("a_stats.json").stat().st_mtime + 10
+    for pieces in (2, 3):
+        shard.write_bytes(pieces * TAR)
+        os.utime(shard, (later_s + pieces, later_s + pieces))
+        assert registration.look() == 0, "its writer is at work, whatever the old statistics say"
+    write_stats(shard, 3)
+    os.utime(shard.with_name("a_stats.json"), (later_s + 4, later_s + 4))
+    assert registration.look() == 1
+    assert [row.expected_samples for row in sorted(queue.shard_rows(), key=lambda row: row.order)] == [1, 3]
+
+
 def test_an_empty_or_broken_pattern_does_not_hide_the_shards_of_another(queue: LabelQueue, folder: Path) -> None:
     (folder / "a.tar").write_bytes(TAR)
     write_stats(folder / "a.tar", 1)

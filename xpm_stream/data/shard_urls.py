@@ -29,11 +29,9 @@ from xpm_stream.data.tar_stream import COMPRESSIONS
 from xpm_stream.errors import DataError, ShardError, ShardUnavailable
 from xpm_stream.records import ShardId
 
-# What stores call the fact that changes when a file is rewritten, most telling first.
-_VERSION_FIELDS: Final = (
-    *("ETag", "etag", "md5Hash", "content_md5", "generation", "version"),
-    *("mtime", "LastModified", "last_modified", "updated", "created"),
-)
+# What stores call the time of the last change, and what changes when a file is rewritten, most telling first.
+_TIME_FIELDS: Final = ("mtime", "LastModified", "last_modified", "updated", "created")
+_VERSION_FIELDS: Final = ("ETag", "etag", "md5Hash", "content_md5", "generation", "version", *_TIME_FIELDS)
 _PARALLEL_LOOKUPS: Final = 16
 MAX_EXPANDED: Final = 1_000_000  # shards that one pattern may name
 _GROUP: Final = re.compile(r"\{[^{}]*\}")
@@ -46,7 +44,8 @@ class ShardFile(msgspec.Struct, frozen=True, kw_only=True):
     url: str  # absolute, with its protocol
     size_bytes: int | None  # none: the store does not say
     version: str | None  # ETag or time of change, as the store gives it
-    has_stats: bool  # img2dataset's `<shard>_stats.json` is beside it: its writer is done
+    has_stats: bool  # img2dataset's `<shard>_stats.json` is beside it
+    is_newer_than_stats: bool = False  # by the store's times: these statistics may be those of what it was before
 
     @property
     def shard_id(self) -> ShardId:
@@ -137,8 +136,11 @@ def look_at_shard(url: str) -> ShardFile:
 
 
 def is_complete(shard: ShardFile, *, earlier: ShardFile | None) -> bool:
-    """Tell whether a shard's writer is done: its statistics are there, or it did not change since an earlier look."""
-    if shard.has_stats:
+    """Tell whether a shard's writer is done: its statistics are there, or it did not change since an earlier look.
+
+    Statistics older than the shard say nothing: while a shard is rewritten, the old ones are still beside it.
+    """
+    if shard.has_stats and not shard.is_newer_than_stats:
         return True
     return earlier is not None and shard.size_bytes is not None and earlier.shard_id == shard.shard_id
 
@@ -184,7 +186,7 @@ def _look(url: str, *, may_be_missing: bool) -> list[ShardFile]:
         info = filesystem.info(path)
         if info["type"] == "directory":
             return _expand_glob(f"{url.rstrip('/')}/*", may_be_missing=may_be_missing)
-        has_stats = _has_tar_name(path) and bool(filesystem.exists(_stats_path(path)))
+        stats = _look_at_stats(filesystem, path) if _has_tar_name(path) else None
     except transport_errors() as error:
         if not is_gone(error):
             raise ShardUnavailable(f"cannot look at shard {url}: {explain(error)}") from error
@@ -194,7 +196,17 @@ def _look(url: str, *, may_be_missing: bool) -> list[ShardFile]:
     if not _has_tar_name(path):
         raise ShardError(f"{url} is not named like a tar; shards end in {', '.join(COMPRESSIONS)}")
     # A chained URL (simplecache::s3://...) cannot be told from its path, so it stays as it was given.
-    return [_shard_file(url if "::" in url else str(filesystem.unstrip_protocol(path)), info, has_stats=has_stats)]
+    return [_shard_file(url if "::" in url else str(filesystem.unstrip_protocol(path)), info, stats)]
+
+
+def _look_at_stats(filesystem: AbstractFileSystem, path: str) -> dict[str, Any] | None:
+    """What the store says of the statistics beside a shard; none: there are none."""
+    if not filesystem.exists(_stats_path(path)):
+        return None
+    try:
+        return dict(filesystem.info(_stats_path(path)))
+    except FileNotFoundError:  # some web servers give a file, but tell nothing of it
+        return {}
 
 
 def _expand_glob(url: str, *, may_be_missing: bool) -> list[ShardFile]:
@@ -215,13 +227,17 @@ def _expand_glob(url: str, *, may_be_missing: bool) -> list[ShardFile]:
     except transport_errors() as error:
         raise ShardUnavailable(f"cannot list shards {url}: {explain(error)}") from error
     return [
-        _shard_file(str(filesystem.unstrip_protocol(name)), info, has_stats=_stats_path(name) in stats)
+        _shard_file(str(filesystem.unstrip_protocol(name)), info, stats.get(_stats_path(name)))
         for name, info in sorted(shards.items())
     ]
 
 
-def _list_stats(filesystem: AbstractFileSystem, folders: Iterable[str]) -> set[str]:
-    return {str(name) for folder in folders for name in filesystem.glob(f"{folder}/*_stats.json")}
+def _list_stats(filesystem: AbstractFileSystem, folders: Iterable[str]) -> dict[str, dict[str, Any]]:
+    """What the store says of each statistics file, by its path."""
+    found: dict[str, dict[str, Any]] = {}
+    for folder in folders:
+        found.update(filesystem.glob(f"{folder}/*_stats.json", detail=True))
+    return found
 
 
 def _locate(url: str) -> tuple[AbstractFileSystem, str]:
@@ -231,7 +247,21 @@ def _locate(url: str) -> tuple[AbstractFileSystem, str]:
         raise ShardError(str(error)) from error
 
 
-def _shard_file(url: str, info: dict[str, Any], *, has_stats: bool) -> ShardFile:
+def _changed_s(info: dict[str, Any]) -> float | None:
+    """When a file was last changed; none where the store tells no time that can be compared."""
+    told = next((info[name] for name in _TIME_FIELDS if info.get(name) is not None), None)
+    if isinstance(told, str):
+        try:
+            told = datetime.fromisoformat(told)
+        except ValueError:
+            return None
+    if isinstance(told, datetime):
+        return told.timestamp()
+    return float(told) if isinstance(told, int | float) else None
+
+
+def _shard_file(url: str, info: dict[str, Any], stats: dict[str, Any] | None) -> ShardFile:
+    changed_s, stats_changed_s = _changed_s(info), _changed_s(stats or {})
     version = next((info[name] for name in _VERSION_FIELDS if info.get(name) is not None), None)
     # The same store may give a time as a date in a look and as seconds in a listing.
     if isinstance(version, datetime):
@@ -242,7 +272,8 @@ def _shard_file(url: str, info: dict[str, Any], *, has_stats: bool) -> ShardFile
         url=url,
         size_bytes=info.get("size"),
         version=None if version is None else str(version).strip('"'),
-        has_stats=has_stats,
+        has_stats=stats is not None,
+        is_newer_than_stats=changed_s is not None and stats_changed_s is not None and changed_s > stats_changed_s,
     )
 
 

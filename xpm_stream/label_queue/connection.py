@@ -103,8 +103,12 @@ def open_url(
         edge = edge_of(
             single.call(lambda: _client(redis.RedisCluster, url, options), doing="joining the Redis Cluster")
         )
-    version = _version(str(facts.get("redis_version", "0")))
-    _check_server(facts, version, where=where)
+        # Not only the node of the URL: each may be set otherwise, and slots move.
+        for node in edge.client.get_primaries():
+            of_node = edge.command("info", "everything", target_nodes=node, doing="asking the Cluster's nodes")
+            _check_server(of_node, where=f"{where} (node {node.name})")
+    else:
+        _check_server(facts, where=where)
     return LabelQueue(edge, namespace=config.namespace, config=queue)
 
 
@@ -119,8 +123,8 @@ def _version(text: str) -> tuple[int, ...]:
     return tuple(int(part) for part in re.findall(r"\d+", text)[:3])
 
 
-def _check_server(facts: dict[str, Any], version: tuple[int, ...], *, where: str) -> None:
-    if version < _OLDEST:
+def _check_server(facts: dict[str, Any], *, where: str) -> None:
+    if _version(str(facts.get("redis_version", "0"))) < _OLDEST:
         raise QueueRefused(f"Redis at {where} is {facts.get('redis_version')}; the label queue needs 6.2 or newer")
     policy = facts.get("maxmemory_policy", "noeviction")
     if policy != "noeviction":
