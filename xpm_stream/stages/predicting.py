@@ -273,10 +273,13 @@ def _by_size(
 
 def _distinct(words: Sequence[str]) -> list[str]:
     """The words, each once however it is capitalised and spaced, spelt as it came first."""
-    if isinstance(words, str):
-        raise DataError(f"words is a list of words, not the text {words!r}: words=['astronaut', 'dinosaur']")
+    if isinstance(words, str) or not isinstance(words, Iterable):
+        what = f"the text {words!r}" if isinstance(words, str) else repr(words)
+        raise DataError(f"words is a list of words, not {what}: words=['astronaut', 'dinosaur']")
     first: dict[str, str] = {}
     for word in words:
+        if not isinstance(word, str):
+            raise DataError(f"a word to look for is text, not {word!r}")
         spelt = " ".join(word.split())
         if not spelt:
             raise DataError("a word to look for is empty")
