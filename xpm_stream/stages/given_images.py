@@ -35,9 +35,9 @@ def pixels_of(image: GivenImage, *, max_pixels: int) -> Pixels:
 
     Args:
         image: a path or fsspec URL (JPEG, PNG, WebP, BMP, GIF, TIFF, PPM; the first frame), a Pillow image of any mode
-            but F, a NumPy array (uint8, H x W x 3 in RGB order, H x W x 4, H x W x 1 or H x W), or a torch tensor (C x H x W
-            with 1, 3 or 4 channels, float 0..1 or uint8, on any device). Files and Pillow images are turned upright as
-            their EXIF orientation says; transparency is laid on white.
+            but F, a NumPy array (uint8, H x W x 3 in RGB order, H x W x 4, H x W x 1 or H x W), or a torch tensor
+            (C x H x W with 1, 3 or 4 channels, float 0..1 or uint8, on any device). Files and Pillow images are turned
+            upright as their EXIF orientation says; transparency is laid on white.
         max_pixels: a larger image is refused.
 
     Raises:
