@@ -186,6 +186,10 @@ def test_mistakes_are_told(
     assert "--images belongs to --annotations" in refused("evaluate", checkpoint, "--images", corpus.val_images)
     assert "has no neg_category_ids" in refused("evaluate", checkpoint, *where, "--protocol", "lvis")
     assert "not judged" in ask("evaluate", checkpoint, *where[:4]).out, "COCO's split has classes that are not here"
+    assert "is a folder: name the file" in refused("evaluate", tmp_path / "no_checkpoint", *where, "--json", tmp_path)
+    empty = json.loads(elsewhere.read_bytes()) | {"annotations": []}
+    elsewhere.write_text(json.dumps(empty))
+    assert "has no annotations" in refused("evaluate", checkpoint, "--annotations", elsewhere, *where[2:])
     other = tmp_path / "split.json"
     other.write_text('{"base": ["unicorn"], "target": []}')
     assert "its own classes begin" in refused("evaluate", checkpoint, *where[:4], "--split", other)

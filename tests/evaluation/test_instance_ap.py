@@ -165,6 +165,9 @@ def test_wrong_input_is_named():
         ({"annotations": [annotation(4, 99, "dog", (0, 0, 5, 5))]}, "image 99"),
         ({"annotations": [annotation(4, 1, "dog", (0, 0, 5, 5)) | {"category_id": 55}]}, "unknown category 55"),
         ({"annotations": [{"id": 4, "image_id": 1, "category_id": 7}]}, "annotation 4 has no bbox, area, segmentation"),
+        ({"images": {"1": {}}}, "'images' is not a list of objects"),
+        ({"annotations": [None]}, "'annotations' is not a list of objects"),
+        ({"images": [{"id": "one", "height": 4, "width": 4}]}, "'images' has an 'id' that is no whole number: 'one'"),
         ({"images": [{"id": 1}]}, "image 1 has no height, width"),
     ],
 )

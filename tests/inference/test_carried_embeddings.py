@@ -56,7 +56,10 @@ def test_its_own_words_are_found_as_with_the_encoder(
     said = str(refused.value)
     assert "checkpoint student-e1-s8 carries no embedding of 'zebra', and its text encoder is not here" in said
     assert str(encoder) in said
-    assert "Its own 5 words need no encoder" in said
+    assert "Its own 5 words (model.words) need no encoder" in said
+    ours, theirs = model.predict(photo, ["Dog", "UMBRELLA"]), model.predict(photo, ["dog", "umbrella"])
+    assert set(ours.words) == {"Dog", "UMBRELLA"}
+    assert np.array_equal(ours.scores, theirs.scores)
 
 
 def test_a_checkpoint_of_before_that_carries_none_needs_its_encoder(

@@ -85,7 +85,9 @@ def test_one_image_in_any_form_gives_one_prediction(model: Predictor, photo: Pat
     expected = model.predict(array, WORDS)
     assert isinstance(expected, Prediction)
     assert len(expected) > 0
-    forms = [photo, str(photo), photo.as_uri(), f"{web}/{photo.name}", Image.fromarray(array), tensor, tensor / 255]
+    wanting_gradients = (tensor / 255).requires_grad_()
+    files = [photo, str(photo), photo.as_uri(), f"{web}/{photo.name}"]
+    forms = [*files, Image.fromarray(array), tensor, tensor / 255, wanting_gradients]
     for form in forms:
         assert_same(model.predict(form, WORDS), expected)
     assert model.predict(photo, WORDS).name == str(photo)
@@ -208,6 +210,8 @@ def test_three_hundred_words_and_words_no_lexicon_knows_can_be_asked_for(model: 
     [
         ([], "no words to look for"),
         (["dog", "  "], "a word to look for is empty"),
+        (["dog", 3], "a word to look for is text, not 3"),
+        (None, "words is a list of words, not None"),
         ("dog, cat", "words is a list of words, not the text 'dog, cat'"),
     ],
 )
@@ -228,6 +232,7 @@ def test_a_word_the_text_encoder_cannot_read_is_refused_by_name(model: Predictor
         (np.zeros((50, 70, 3)), "an image array is uint8 (0..255), not float64"),
         (np.zeros((2, 50, 70, 3), dtype=np.uint8), "give a batch as a list"),
         (np.zeros((0, 70, 3), dtype=np.uint8), "the image is empty"),
+        (Image.fromarray(np.zeros((50, 70), dtype=np.float32)), "the Pillow image holds floats"),
         (torch.zeros(50, 70, 3), "an image tensor is C x H x W"),
         (torch.full((3, 5, 7), -1.5), "holds 0..1, this one -1.5..-1.5"),
         (torch.full((3, 5, 7), torch.nan), "holds 0..1, this one nan..nan"),

@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 from PIL import Image
 from pycocotools.coco import COCO
+from small_models import WriteModel  # type: ignore[import-not-found]
 
 from xpm_stream.cli.main import main
 from xpm_stream.errors import DataError
@@ -33,8 +34,9 @@ def run(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], reg
     def run(*arguments: object) -> tuple[int, str, str]:
         given = [*map(str, arguments)]
         asked = [] if "--words" in given else ["--words", WORDS]
-        model = ["--model", str(registry), "--device", "cpu", "--score-threshold", "0.05"]
-        monkeypatch.setattr(sys, "argv", ["xpm-stream", "predict", *given, *asked, *model])
+        model = [] if "--model" in given else ["--model", str(registry)]
+        usual = ["--device", "cpu", "--score-threshold", "0.05"]
+        monkeypatch.setattr(sys, "argv", ["xpm-stream", "predict", *given, *asked, *model, *usual])
         capsys.readouterr()
         with pytest.raises(SystemExit) as ended:
             main()
@@ -95,6 +97,41 @@ def test_a_broken_image_is_named_and_the_rest_is_done(run: Run, folder: Path, tm
 def test_pictures_can_be_left_out(run: Run, folder: Path, tmp_path: Path) -> None:
     assert run(folder / "a.png", "--out", tmp_path / "out", "--no-pictures")[0] == 0
     assert [file.name for file in (tmp_path / "out").iterdir()] == ["predictions.json"]
+
+
+def test_images_are_never_written_over(run: Run, folder: Path) -> None:
+    before = (folder / "more/a.JPG").read_bytes()
+    with Image.open(folder / "a.png") as image:
+        image.save(folder / "a.jpg")
+    own = (folder / "a.jpg").read_bytes()
+    for out in (folder, folder / "more"):
+        status, said, errors = run(folder, "--out", out)
+        assert (status, said) == (1, "")
+        assert f"lies in {out}, where pictures are to be written: choose another folder" in errors
+    assert ((folder / "more/a.JPG").read_bytes(), (folder / "a.jpg").read_bytes()) == (before, own)
+    assert run(folder, "--out", folder, "--no-pictures")[0] == 0
+
+
+def test_pictures_of_like_named_images_do_not_replace_one_another(run: Run, folder: Path, tmp_path: Path) -> None:
+    for name in ("a-2.png", "more/A.png"):
+        shutil.copy(folder / "a.png", folder / name)
+    out = tmp_path / "out"
+    out.mkdir()
+    (out / "old.txt").write_text("of before")
+    assert run(folder, "--out", out)[0] == 0
+    pictures = [file.stem for file in out.glob("*.jpg")]
+    assert len({name.casefold() for name in pictures}) == len(pictures) == 4
+    assert (out / "old.txt").exists()
+
+
+def test_what_has_no_reliability_says_so(run: Run, write_model: WriteModel, folder: Path, tmp_path: Path) -> None:
+    assert "reliability: none" not in run(folder, "--out", tmp_path / "out")[1]
+    other = write_model(tmp_path / "other", xpm={"reliability": "standardised"})
+    said = run(folder, "--out", tmp_path / "out", "--model", other)[1]
+    assert "reliability: none: a checkpoint of this method and xpm.reliability has none" in said
+    found = read_coco(tmp_path / "out" / "predictions.json").anns
+    assert found
+    assert all("reliability" not in one for one in found.values())
 
 
 def test_mistakes_are_one_clear_line(run: Run, folder: Path, tmp_path: Path) -> None:

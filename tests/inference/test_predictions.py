@@ -7,6 +7,7 @@ import io
 import json
 import subprocess
 import sys
+import tracemalloc
 from pathlib import Path
 from typing import Any
 
@@ -152,6 +153,34 @@ def test_a_word_has_one_colour_and_the_better_object_lies_on_top() -> None:
     assert dog == pytest.approx(0.45 * np.array(colour_of("dog")), abs=2)
     assert np.array_equal(pixel(pair, (700, 700)), [0, 0, 0])
     assert colour_of("Dog") == colour_of("dog")
+
+
+def test_every_word_can_be_read_on_its_plate() -> None:
+    for number in range(500):
+        shares = np.array(colour_of(f"word {number}")) / 255
+        linear = np.where(shares <= 0.04045, shares / 12.92, ((shares + 0.055) / 1.055) ** 2.4)
+        assert 1.05 / (linear @ [0.2126, 0.7152, 0.0722] + 0.05) >= 4.5, "WCAG's contrast to white"
+
+
+def test_the_better_object_keeps_its_word_where_words_have_no_room() -> None:
+    words = [f"word {number}" for number in range(80)]
+    crowd = painted(words, [(150, 150, 199, 199)] * 80).draw()
+    alone = painted(words[:1], [(150, 150, 199, 199)]).draw()
+    plate = (np.array(alone).astype(int) == colour_of(words[0])).all(axis=2)
+    plate[480:] = False  # its box lies there
+    assert plate.sum() > 500
+    assert (np.array(crowd)[plate] == colour_of(words[0])).all()
+    last = (np.array(crowd)[600:] == colour_of(words[-1])).all(axis=2)
+    assert last.sum() < 300, "the worst lies below those that came before"
+
+
+def test_many_objects_of_a_photograph_are_drawn_in_little_memory() -> None:
+    many = painted(["dog"] * 60, [(100, 100, 1900, 1900)] * 60, size=2000)
+    tracemalloc.start()
+    many.draw()
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < 120e6, "60 masks at once take 240 MB"
 
 
 def test_small_images_are_drawn_large_enough_to_read_and_large_ones_as_they_are() -> None:

@@ -83,3 +83,5 @@ def _print_done(done: PredictedFiles, *, model: str, pictures: bool) -> None:
     if pictures and done.images:
         typer.echo(f"pictures: {done.folder}")
     typer.echo(f"COCO JSON: {done.folder / COCO_FILE}")
+    if not done.rated:
+        typer.echo("reliability: none: a checkpoint of this method and xpm.reliability has none (docs/predicting.md)")

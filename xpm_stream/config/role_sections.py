@@ -93,7 +93,7 @@ class PromotionConfig(Section):
 class EvaluationConfig(Section):
     """Held-out evaluation."""
 
-    batch_images: Positive = Field(8, description="images looked at together")
+    batch_images: Positive = Field(8, description="images of one size looked at together, at most")
     max_images: NonNegative = Field(0, description="0: all")
     threads: NonNegative = Field(0, description="CPU threads of torch; 0: its default")
     precision: Precision = Field("fp32", description="`auto`: bf16 where the machine computes it fast, else fp32")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections import defaultdict
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
@@ -111,6 +112,7 @@ def evaluate_model(
     results, proposals = _detect(
         detector,
         image_ids,
+        truth=truth,
         read_image=read_image,
         vocabularies=asked,
         batch_images=config.batch_images,
@@ -172,6 +174,7 @@ def judge_classes(
     results, _ = _detect(
         detector,
         truth.images_to_judge(known),
+        truth=truth,
         read_image=read_image,
         vocabularies={"base": known},
         batch_images=config.batch_images,
@@ -191,6 +194,7 @@ def _detect(
     detector: Detector,
     image_ids: Sequence[int],
     *,
+    truth: GroundTruth,
     read_image: Callable[[int], Image],
     vocabularies: Mapping[Split, Sequence[str]],
     batch_images: int,
@@ -199,8 +203,8 @@ def _detect(
 ) -> tuple[dict[Split, list[DetectionResult]], list[ProposalResult]]:
     results: dict[Split, list[DetectionResult]] = {split: [] for split in vocabularies}
     proposals: list[ProposalResult] = []
-    for start in range(0, len(image_ids), batch_images):
-        batch = image_ids[start : start + batch_images]
+    done = 0
+    for batch in _batches(image_ids, truth=truth, most=batch_images):
         images = [read_image(image_id) for image_id in batch]
         answers = _ask(detector, images, vocabularies=list(vocabularies.values()))
         for split, answer in zip(vocabularies, answers, strict=True):
@@ -209,8 +213,18 @@ def _detect(
             boxes = zip(batch, detector.propose_boxes(images), strict=True)
             proposals.extend(ProposalResult(image_id=image_id, boxes_xyxy=found) for image_id, found in boxes)
         if on_progress is not None:
-            on_progress(start + len(batch), len(image_ids))
+            done += len(batch)
+            on_progress(done, len(image_ids))
     return results, proposals
+
+
+def _batches(image_ids: Sequence[int], *, truth: GroundTruth, most: int) -> list[list[int]]:
+    """Batches of images of one size: padding an image to its neighbours' size would move its scores."""
+    by_size: dict[tuple[int, int], list[int]] = defaultdict(list)
+    for image_id in image_ids:
+        image = truth.images[image_id]
+        by_size[image["height"], image["width"]].append(image_id)
+    return [same[start : start + most] for same in by_size.values() for start in range(0, len(same), most)]
 
 
 def _ask(

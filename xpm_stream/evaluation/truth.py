@@ -69,6 +69,8 @@ class GroundTruth:
         missing = {"images", "annotations", "categories"} - set(document)
         if missing:
             raise BaseSetError(f"{source}: no {', '.join(sorted(missing))}; expected COCO instance JSON")
+        for part in ("images", "annotations", "categories"):
+            _require_numbered(document[part], part, source=source)
         _require_fields(document["images"], ("id", "height", "width"), what="image", source=source)
         _require_fields(document["annotations"], _ANNOTATION_FIELDS, what="annotation", source=source)
         images = {int(image["id"]): image for image in document["images"]}
@@ -182,6 +184,14 @@ def _category_ids(categories: Sequence[Mapping[str, Any]], *, source: str) -> di
     if twice:
         raise BaseSetError(f"{source}: several categories are named {', '.join(map(repr, twice[:3]))}")
     return {name: int(category["id"]) for name, category in zip(names, categories, strict=True)}
+
+
+def _require_numbered(items: object, part: str, *, source: str) -> None:
+    if not isinstance(items, list) or not all(isinstance(item, Mapping) for item in items):
+        raise BaseSetError(f"{source}: {part!r} is not a list of objects; expected COCO instance JSON")
+    odd = [item["id"] for item in items if "id" in item and type(item["id"]) is not int]
+    if odd:
+        raise BaseSetError(f"{source}: {part!r} has an 'id' that is no whole number: {odd[0]!r}")
 
 
 def _require_fields(items: Sequence[Mapping[str, Any]], fields: Sequence[str], *, what: str, source: str) -> None:

@@ -125,10 +125,14 @@ def _mix(pixels: Pixels, colour: Colour, share: npt.NDArray[np.floating[Any]]) -
 def place_tags(
     draw: ImageDraw.ImageDraw, tags: Sequence[tuple[str, Box, Colour]], *, within: Box, size: int = 15
 ) -> None:
-    """Write words on coloured plates at the top left of their boxes, inside `within`, moved down off one another."""
+    """Write words on coloured plates at the top left of their boxes, inside `within`, moved down off one another.
+
+    Where there is no room left, plates overlap: the first on top.
+    """
+    margin, radius = size / 3, size * 4 / 15
     taken: list[Box] = []
-    for text, box, colour in tags:
-        width, height = draw.textlength(text, font=font(size)) + 10, size + 6
+    for text, box, _ in tags:
+        width, height = draw.textlength(text, font=font(size)) + 2 * margin, size * 1.4
         x = min(max(box[0], within[0] + 1), within[2] - width - 1)
         y = min(max(box[1] - height, within[1] + 1), within[3] - height - 1)
         for _ in tags:
@@ -137,8 +141,10 @@ def place_tags(
                 break
             y = max(other[3] for other in clash) + 1
         taken.append((x, y, x + width, y + height))
-        draw.rounded_rectangle(taken[-1], radius=4, fill=colour)
-        draw.text((x + 5, y + height / 2), text, font=font(size), fill=(255, 255, 255), anchor="lm")
+    for plate, (text, _, colour) in reversed(list(zip(taken, tags, strict=True))):
+        draw.rounded_rectangle(plate, radius=radius, fill=colour)
+        middle = (plate[1] + plate[3]) / 2
+        draw.text((plate[0] + margin, middle), text, font=font(size), fill=(255, 255, 255), anchor="lm")
 
 
 def _overlap(one: Box, other: Box) -> bool:

@@ -102,13 +102,13 @@ class CarriedEmbedder:
             except TextError as error:
                 raise TextError(
                     f"checkpoint {self._name} carries no embedding of {shown}, and its text encoder is not here "
-                    f"({error}). Its own {len(self._row_of)} words need no encoder"
+                    f"({error}). Its own {len(self._row_of)} words (model.words) need no encoder"
                 ) from error
             if encoder.fingerprint != self._carried.fingerprint:
                 raise TextError(
                     f"checkpoint {self._name} carries no embedding of {shown}, and the text encoder "
                     f"{self._config.encoder!r} here is not the one it learned with (other weights or tokenizer): "
-                    f"install that one; its own {len(self._row_of)} words need no encoder"
+                    f"install that one; its own {len(self._row_of)} words (model.words) need no encoder"
                 )
             self._encoder = encoder
         return self._encoder

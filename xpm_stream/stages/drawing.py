@@ -1,15 +1,15 @@
-"""Predictions as pictures: masks and boxes by torchvision, words on plates."""
+"""Predictions as pictures: masks as tints, boxes as lines, words on plates."""
 
 from __future__ import annotations
 
 import colorsys
 import zlib
+from collections.abc import Sequence
 from typing import Final
 
 import numpy as np
-import torch
+import numpy.typing as npt
 from PIL import Image, ImageDraw
-from torchvision.utils import draw_bounding_boxes, draw_segmentation_masks
 
 from xpm_stream.masks import decode_rle
 from xpm_stream.monitoring.picture_parts import Colour, place_tags
@@ -17,6 +17,8 @@ from xpm_stream.stages.predictions import Prediction
 
 _LEAST_LONG_SIDE: Final = 640  # pixels; below, words would cover what they name
 _MASK_ALPHA: Final = 0.45
+_LEAST_CONTRAST: Final = 4.5  # of white type: WCAG 2, level AA
+_SMOOTH: Final = Image.Resampling.BILINEAR
 _GOLDEN_RATIO: Final = 0.618033988749895
 
 
@@ -25,9 +27,22 @@ def colour_of(word: str) -> Colour:
     # Multiples of the golden ratio spread evenly however few there are.
     number = zlib.crc32(word.casefold().encode())
     hue, shade = (number * _GOLDEN_RATIO) % 1.0, (number >> 8) % 3
-    lightness = (0.34, 0.42, 0.5)[shade] - (0.08 if 0.1 < hue < 0.5 else 0.0)  # yellow and green look lighter
+    lightness = (0.34, 0.42, 0.5)[shade]
+    while _contrast_to_white(colour := _rgb(hue, lightness)) < _LEAST_CONTRAST:
+        lightness -= 0.02  # yellow, green and cyan look lighter than red and blue do
+    return colour
+
+
+def _rgb(hue: float, lightness: float) -> Colour:
     red, green, blue = colorsys.hls_to_rgb(hue, lightness, 0.85)
     return round(red * 255), round(green * 255), round(blue * 255)
+
+
+def _contrast_to_white(colour: Colour) -> float:
+    """Return WCAG's contrast ratio, 1 to 21."""
+    shares = np.divide(colour, 255)
+    linear = np.where(shares <= 0.04045, shares / 12.92, ((shares + 0.055) / 1.055) ** 2.4)
+    return 1.05 / (float(linear @ (0.2126, 0.7152, 0.0722)) + 0.05)
 
 
 def draw_prediction(found: Prediction, *, long_side: int | None) -> Image.Image:
@@ -43,27 +58,31 @@ def draw_prediction(found: Prediction, *, long_side: int | None) -> Image.Image:
     if not len(found):
         return image
     colours = [colour_of(word) for word in found.words]
-    canvas = torch.from_numpy(np.array(image)).permute(2, 0, 1)
-    canvas = draw_segmentation_masks(canvas, _disjoint_masks(found, size), alpha=_MASK_ALPHA, colors=list(colours))
-    boxes = torch.from_numpy(found.boxes * np.tile(np.divide(size, found.size_wh), 2))
+    picture = Image.fromarray(_tint_masks(np.array(image), found, colours), "RGB")
+    draw = ImageDraw.Draw(picture)
+    boxes = (found.boxes * np.tile(np.divide(size, found.size_wh), 2)).tolist()
     line = max(2, max(size) // 300)
-    order = list(range(len(found)))[::-1]  # the best last, so that nothing lies over it
-    canvas = draw_bounding_boxes(canvas, boxes[order], colors=[colours[index] for index in order], width=line)
-    picture = Image.fromarray(canvas.permute(1, 2, 0).contiguous().numpy(), "RGB")
+    for box, colour in reversed(list(zip(boxes, colours, strict=True))):  # the best last: nothing lies over it
+        draw.rectangle(box, outline=colour, width=line)
     tags = [
         (f"{word} {score:.2f}", tuple(box), colour)
-        for word, score, box, colour in zip(found.words, found.scores.tolist(), boxes.tolist(), colours, strict=True)
+        for word, score, box, colour in zip(found.words, found.scores.tolist(), boxes, colours, strict=True)
     ]
-    place_tags(ImageDraw.Draw(picture), tags, within=(0, 0, *size), size=max(15, max(size) // 45))
+    place_tags(draw, tags, within=(0, 0, *size), size=max(15, max(size) // 45))
     return picture
 
 
-def _disjoint_masks(found: Prediction, size_wh: tuple[int, int]) -> torch.Tensor:
-    """Masks at the picture's size, a shared pixel being the best one's: torchvision would leave it uncoloured."""
-    masks = np.zeros((len(found), size_wh[1], size_wh[0]), dtype=np.bool_)
-    free = np.ones(masks.shape[1:], dtype=np.bool_)
-    for index, rle in enumerate(found.rles):
-        shares = Image.fromarray(decode_rle(rle) * np.uint8(255)).resize(size_wh, Image.Resampling.BILINEAR)
-        masks[index] = (np.asarray(shares) >= 128) & free
-        free &= ~masks[index]
-    return torch.from_numpy(masks)
+def _tint_masks(pixels: npt.NDArray[np.uint8], found: Prediction, colours: Sequence[Colour]) -> npt.NDArray[np.uint8]:
+    """Tint each mask in place, a shared pixel as the best one's; one at a time, for a photograph has large ones."""
+    height, width = pixels.shape[:2]
+    free = np.ones((height, width), dtype=np.bool_)
+    for rle, colour in zip(found.rles, colours, strict=True):
+        shares = decode_rle(rle) * np.uint8(255)
+        if (width, height) != found.size_wh:
+            shares = np.asarray(Image.fromarray(shares).resize((width, height), _SMOOTH))
+        own = (shares >= 128) & free
+        free &= ~own
+        for channel, shade in zip(np.moveaxis(pixels, 2, 0), colour, strict=True):
+            tinted = np.rint(np.arange(256) * (1 - _MASK_ALPHA) + shade * _MASK_ALPHA).astype(np.uint8)
+            channel[own] = tinted[channel[own]]
+    return pixels

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Collection, Mapping
 from pathlib import Path
 
@@ -11,7 +12,7 @@ from xpm_stream.config import RunConfig
 from xpm_stream.config.data_sections import BaseSetConfig
 from xpm_stream.data.base_set import BaseSet
 from xpm_stream.data.splits import load_split
-from xpm_stream.errors import DataError
+from xpm_stream.errors import ConfigError, DataError
 from xpm_stream.evaluation.evaluate import SETTINGS, EvaluationReport, detections_per_image, evaluate_model
 from xpm_stream.evaluation.instance_ap import Setting
 from xpm_stream.evaluation.truth import GroundTruth, Protocol
@@ -42,7 +43,10 @@ def evaluate_checkpoint(
         RegistryError: there is no such registry, revision or checkpoint, or it is damaged.
         BaseSetError: the annotations or images cannot be used.
         DataError: the evaluation has no image to judge.
+        ConfigError: `output` cannot be written.
     """
+    if output is not None:
+        _require_file(output)  # before the work, not after it
     found = _checkpoint_of(url)
     truth = GroundTruth.from_file(annotations.annotations, protocol=protocol)
     rules: dict[str, object] = {}
@@ -54,9 +58,16 @@ def evaluate_checkpoint(
     )
     scores = report.model_scores(checkpoint=model.name)
     if output is not None:
-        output.parent.mkdir(parents=True, exist_ok=True)
         output.write_bytes(msgspec.json.format(msgspec.json.encode(scores), indent=2) + b"\n")
     return scores
+
+
+def _require_file(output: Path) -> None:
+    if output.is_dir():
+        raise ConfigError(f"{output} is a folder: name the file for the figures, as {output / 'figures.json'}")
+    output.parent.mkdir(parents=True, exist_ok=True)
+    if not os.access(output if output.exists() else output.parent, os.W_OK):
+        raise ConfigError(f"the figures cannot be written to {output}: permission denied")
 
 
 def _checkpoint_of(given: str) -> str:
@@ -99,6 +110,8 @@ def _judge(
     known = truth.known_classes(split.all)
     image_ids = truth.images_to_judge(known)
     if not image_ids:
+        if not any(truth.annotations.values()):
+            raise DataError(f"{truth.source} has no annotations: there is nothing to judge by")
         raise DataError(
             f"{truth.source}: no image counts for any of the {len(split.all)} classes of split {split_file}; "
             f"its own classes begin {', '.join(sorted(truth.category_ids)[:5])}"

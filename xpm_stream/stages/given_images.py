@@ -34,10 +34,10 @@ def pixels_of(image: GivenImage, *, max_pixels: int) -> Pixels:
     """Return the pixels of an image, H x W x 3, RGB, uint8.
 
     Args:
-        image: a path or fsspec URL (JPEG, PNG, WebP, BMP, GIF, TIFF, PPM; the first frame), a Pillow image of any mode,
-            a NumPy array (uint8, H x W x 3 in RGB order, H x W x 4, H x W x 1 or H x W), or a torch tensor (C x H x W
-            with 1, 3 or 4 channels, float 0..1 or uint8, on any device). Files and Pillow images are turned upright as
-            their EXIF orientation says; transparency is laid on white.
+        image: a path or fsspec URL (JPEG, PNG, WebP, BMP, GIF, TIFF, PPM; the first frame), a Pillow image of any mode
+            but F, a NumPy array (uint8, H x W x 3 in RGB order, H x W x 4, H x W x 1 or H x W), or a torch tensor
+            (C x H x W with 1, 3 or 4 channels, float 0..1 or uint8, on any device). Files and Pillow images are turned
+            upright as their EXIF orientation says; transparency is laid on white.
         max_pixels: a larger image is refused.
 
     Raises:
@@ -75,6 +75,8 @@ def _of_file(url: str, *, max_pixels: int) -> Pixels:
 
 def _upright(image: Image.Image, *, what: str, max_pixels: int) -> Pixels:
     _require_size(image.width, image.height, what=what, max_pixels=max_pixels)
+    if image.mode == "F":  # Pillow would take it as 0..255: 0..1 would be black
+        raise DataError(f"{what} holds floats, whose range nothing says: give uint8 (0..255)")
     return to_rgb(ImageOps.exif_transpose(image))
 
 
@@ -86,6 +88,7 @@ def _of_tensor(tensor: torch.Tensor) -> Pixels:
     if tensor.dtype == torch.uint8:
         values = tensor
     elif tensor.is_floating_point():
+        tensor = tensor.detach()
         low, high = (float(tensor.min()), float(tensor.max())) if tensor.numel() else (0.0, 0.0)
         if not 0.0 <= low <= high <= 1.0:
             raise DataError(
@@ -95,7 +98,7 @@ def _of_tensor(tensor: torch.Tensor) -> Pixels:
         values = (tensor.float() * 255).round().to(torch.uint8)
     else:
         raise DataError(f"an image tensor is float (0..1) or uint8, not {tensor.dtype}")
-    array: Pixels = values.detach().cpu().permute(1, 2, 0).numpy()
+    array: Pixels = values.cpu().permute(1, 2, 0).numpy()
     return array
 
 

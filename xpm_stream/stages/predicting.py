@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import partial
 from itertools import islice
 from pathlib import Path
@@ -50,7 +50,8 @@ class Predictor:
         self.words = list(words)
         self.loaded = loaded  # its `detect` is what `evaluate` judges
         self._method: RatedDetector = loaded.method
-        self._known = set(words)  # to mean something to the text encoder
+        self._learned = {word.casefold(): word for word in reversed(words)} | {word: word for word in words}
+        self._known = {word.casefold() for word in words}  # to mean something to the text encoder
 
     @property
     def device(self) -> torch.device:
@@ -175,14 +176,19 @@ class Predictor:
         score_threshold: float,
         max_detections: int,
     ) -> list[Prediction]:
+        # Dog is the dog that was learned: its embedding may be all there is.
+        spelt = {self._learned.get(word, self._learned.get(word.casefold(), word)): word for word in words}
         find = partial(
-            self._method.detect_rated, words=words, score_threshold=score_threshold, max_detections=max_detections
+            self._method.detect_rated,
+            words=list(spelt),
+            score_threshold=score_threshold,
+            max_detections=max_detections,
         )
         with autocast(self.device, precision=self.config.evaluation.precision):
             found = _by_size([own for _, own in images], find)
         return [
             self._prediction(
-                objects, words=words, pixels=own, name=name_of(image), read_pixels=partial(self._pixels_of, image)
+                objects, spelt=spelt, pixels=own, name=name_of(image), read_pixels=partial(self._pixels_of, image)
             )
             for objects, (image, own) in zip(found, images, strict=True)
         ]
@@ -191,7 +197,7 @@ class Predictor:
         self,
         objects: FoundObjects,
         *,
-        words: Sequence[str],
+        spelt: Mapping[str, str],
         pixels: Pixels,
         name: str | None,
         read_pixels: Callable[[], Pixels],
@@ -199,11 +205,11 @@ class Predictor:
         return Prediction(
             boxes=objects.boxes_xyxy,
             scores=objects.scores,
-            words=objects.class_names,
+            words=[spelt[word] for word in objects.class_names],
             reliability=objects.reliability,
             rles=objects.masks,
             size_wh=(pixels.shape[1], pixels.shape[0]),
-            asked=tuple(words),
+            asked=tuple(spelt.values()),
             model=self.name,
             name=name,
             read_pixels=read_pixels,
@@ -211,7 +217,7 @@ class Predictor:
 
     def _require_meaning(self, words: Sequence[str]) -> None:
         """Refuse words that all have one embedding, that of everything unknown: any object would do for them."""
-        new = [word for word in words if word not in self._known]
+        new = [word for word in words if word.casefold() not in self._known]
         if not new:
             return
         try:
@@ -224,7 +230,7 @@ class Predictor:
                 f"the text encoder {self.config.text.encoder!r} knows nothing of {', '.join(map(repr, unknown))}: use "
                 "other words, in its language and script"
             )
-        self._known.update(new)
+        self._known.update(word.casefold() for word in new)
 
 
 def load_predictor(
@@ -273,10 +279,13 @@ def _by_size(
 
 def _distinct(words: Sequence[str]) -> list[str]:
     """The words, each once however it is capitalised and spaced, spelt as it came first."""
-    if isinstance(words, str):
-        raise DataError(f"words is a list of words, not the text {words!r}: words=['astronaut', 'dinosaur']")
+    if isinstance(words, str) or not isinstance(words, Iterable):
+        what = f"the text {words!r}" if isinstance(words, str) else repr(words)
+        raise DataError(f"words is a list of words, not {what}: words=['astronaut', 'dinosaur']")
     first: dict[str, str] = {}
     for word in words:
+        if not isinstance(word, str):
+            raise DataError(f"a word to look for is text, not {word!r}")
         spelt = " ".join(word.split())
         if not spelt:
             raise DataError("a word to look for is empty")

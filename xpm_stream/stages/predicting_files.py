@@ -30,6 +30,7 @@ class PredictedFiles:
     images: int  # predicted
     objects: dict[str, int]  # by word, most frequent first
     broken: list[str]  # why each image that cannot be used cannot
+    rated: bool  # whether what was found has a reliability
 
 
 def find_images(sources: Iterable[str]) -> list[str]:
@@ -68,9 +69,11 @@ def predict_files(
     An image that cannot be read is among `broken`, and costs the others nothing.
 
     Raises:
-        DataError: `out` cannot be written, or words or limits are none.
+        DataError: `out` cannot be written or holds one of the images, or words or limits are none.
         TextError: a word means nothing to the text encoder, or needs one that is not here.
     """
+    if pictures:
+        _refuse_own_images(images, out)
     _make_folder(out)
     broken: list[str] = []
 
@@ -95,7 +98,13 @@ def predict_files(
         on_progress(len(broken) + len(predictions))
     (out / COCO_FILE).write_text(json.dumps(predictions.to_coco_dataset()), encoding="utf-8")
     counts = Counter(word for one in predictions for word in one.words)
-    return PredictedFiles(folder=out, images=len(predictions), objects=dict(counts.most_common()), broken=broken)
+    return PredictedFiles(
+        folder=out,
+        images=len(predictions),
+        objects=dict(counts.most_common()),
+        broken=broken,
+        rated=all(one.reliability is not None for one in predictions),
+    )
 
 
 def _look(filesystem: AbstractFileSystem, path: str, source: str) -> list[str]:
@@ -118,14 +127,26 @@ def _is_image(path: str) -> bool:
 
 def _picture_names(images: Sequence[str]) -> dict[str, str]:
     """A picture's name for each image: its own, numbered where several share it."""
-    seen: Counter[str] = Counter()
+    used: Counter[str] = Counter()
+    taken: set[str] = set()
     names = {}
     for image in images:
-        stem = PurePosixPath(name_of(image) or "image").stem or "image"
-        seen[stem] += 1
-        number = seen[stem]
-        names[image] = f"{stem}.jpg" if number == 1 else f"{stem}-{number}.jpg"
+        stem = name = PurePosixPath(name_of(image) or "image").stem or "image"
+        while name.casefold() in taken:  # some file systems take A.jpg for a.jpg; and there may be an a-2.png
+            used[stem.casefold()] += 1
+            name = f"{stem}-{used[stem.casefold()] + 1}"
+        taken.add(name.casefold())
+        names[image] = f"{name}.jpg"
     return names
+
+
+def _refuse_own_images(images: Sequence[str], out: Path) -> None:
+    """A picture must not be written over an image, nor be taken for one the next time."""
+    folder = out.resolve()
+    for image in images:
+        filesystem, path = locate(image)
+        if is_local(filesystem) and Path(path).resolve().parent == folder:
+            raise DataError(f"{image} lies in {out}, where pictures are to be written: choose another folder for them")
 
 
 def _make_folder(out: Path) -> None:
