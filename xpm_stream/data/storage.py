@@ -14,6 +14,16 @@ from xpm_stream.errors import DataError
 _SHELL_URL: Final = re.compile(r"^\s*(pipe|cmd|exec|shell|file\+cmd):|^\s*\||\|\s*$", re.IGNORECASE)
 # These run code that the named file holds (templates, pickles), or hand the URL to another program.
 _RUNS_CODE: Final = frozenset({"pipe", "cmd", "exec", "python", "pyscript", "reference", "dask", "jupyter", "jlab"})
+# What drivers raise that is no OSError: of modules that are loaded exactly when such a driver is in use.
+_DRIVER_ERRORS: Final = (
+    ("aiohttp", "ClientError"),
+    ("botocore.exceptions", "BotoCoreError"),  # no connection, no credentials
+    ("botocore.exceptions", "ClientError"),
+    ("gcsfs.retry", "HttpError"),
+    ("google.auth.exceptions", "GoogleAuthError"),
+    ("httpx", "HTTPError"),  # huggingface_hub's
+    ("httpx2", "HTTPError"),
+)
 MAX_TEXT_FILE_BYTES: Final = 16 << 20  # splits and statistics
 MAX_ANNOTATIONS_BYTES: Final = 8 << 30  # COCO's instances have 0.5 GiB, LVIS's 1.1
 
@@ -62,9 +72,8 @@ def reads_ranges(filesystem: AbstractFileSystem, info: dict[str, Any]) -> bool:
 
 def transport_errors() -> tuple[type[Exception], ...]:
     """Return what fsspec drivers raise when a store cannot be read; for `except transport_errors()`."""
-    # aiohttp's errors are not OSError; it is loaded exactly when a driver that raises them is in use.
-    aiohttp = sys.modules.get("aiohttp")
-    return (OSError, aiohttp.ClientError) if aiohttp is not None else (OSError,)
+    loaded = [(sys.modules[module], name) for module, name in _DRIVER_ERRORS if module in sys.modules]
+    return (OSError, *(getattr(module, name) for module, name in loaded if hasattr(module, name)))
 
 
 def is_gone(error: Exception) -> bool:

@@ -1,0 +1,106 @@
+"""Runs whose shards, and whose registry, are in an object store: a real S3 server, which nobody reaches for a while."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+import pytest
+from cut_proxy import CutProxy
+from object_servers import BUCKET, missing_for_s3, s3_environment, s3_server
+from processes import Run, check_finished, until
+from small_runs import CAPTION_IMAGES, MakeRun
+
+from xpm_stream.data.synthetic import CorpusPaths
+from xpm_stream.registry.promotion_log import PromotionLog
+
+PASSES = 3
+
+
+@pytest.fixture(scope="module")
+def endpoint() -> Iterator[str]:
+    if (missing := missing_for_s3()) is not None:
+        pytest.skip(missing)
+    with s3_server() as address:
+        yield address
+
+
+@pytest.fixture(scope="module")
+def in_the_bucket(endpoint: str, corpus: CorpusPaths, data: dict[str, Any]) -> dict[str, Any]:
+    """The `data` section that reads the captions from the store."""
+    import s3fs
+
+    store = s3fs.S3FileSystem(endpoint_url=endpoint, key="test", secret="test", skip_instance_cache=True)
+    store.put(f"{corpus.caption_shards}/", f"{BUCKET}/captions/", recursive=True)
+    return {**data, "shards": [f"s3://{BUCKET}/captions/*.tar"], "passes": PASSES}
+
+
+@pytest.fixture
+def reached(endpoint: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[CutProxy]:
+    """The way to the store, for this process and those it starts."""
+    import s3fs
+
+    with CutProxy(urlsplit(endpoint).port or 0) as proxy:
+        for name, value in s3_environment(f"http://127.0.0.1:{proxy.port}").items():
+            monkeypatch.setenv(name, value)
+        monkeypatch.setenv("AWS_MAX_ATTEMPTS", "2")
+        s3fs.S3FileSystem.clear_instance_cache()  # a client keeps the address it was made with
+        yield proxy
+        s3fs.S3FileSystem.clear_instance_cache()
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(600)
+def test_shards_checkpoints_and_promotions_of_a_whole_run_are_in_an_object_store(
+    make_run: MakeRun, in_the_bucket: dict[str, Any], untrained_teacher: str, reached: CutProxy
+) -> None:
+    registry = f"s3://{BUCKET}/registry"
+    run = make_run("stored", data=in_the_bucket, registry={"url": registry}, teacher={"checkpoint": untrained_teacher})
+    run.start("up").succeeds()
+    totals = check_finished(run.account(), samples=PASSES * CAPTION_IMAGES).totals()
+    assert totals["trained"] > 0
+    assert totals["dead"] == 0
+    promoted = [entry.checkpoint for entry in PromotionLog(registry).entries() if entry.action == "promote"]
+    assert len(promoted) > 1
+    listed = run.start("checkpoints", "list", registry).succeeds()
+    assert all(str(name) in listed for name in promoted)
+    assert not list(run.folder.glob("registry/*")), "nothing was written beside the store"
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(600)
+def test_a_store_that_is_away_is_waited_for_and_costs_no_sample(
+    make_run: MakeRun, in_the_bucket: dict[str, Any], untrained_teacher: str, reached: CutProxy
+) -> None:
+    run = make_run(
+        "waiting",
+        data=in_the_bucket,
+        teacher={"checkpoint": untrained_teacher},
+        queue={"store_patience_s": 120.0},
+        labeler={"workers": 2},
+    )
+    up = run.start("up")
+    until(lambda: run.logged("trainer", "checkpoint"), what="the first checkpoint")
+    reached.cut()
+    until(lambda: _put_off(run), what="a labeler's note that the store is away")
+    reached.restore()
+    up.succeeds()
+    totals = check_finished(run.account(), samples=PASSES * CAPTION_IMAGES).totals()
+    assert totals["trained"] > 0
+    assert totals["dead"] == 0
+
+
+def _put_off(run: Run) -> list[dict[str, Any]]:
+    return [event for worker in (0, 1) for event in run.logged(f"labeler-{worker}", "shard put off")]
+
+
+def test_a_store_without_credentials_is_one_clear_line(
+    make_run: MakeRun, in_the_bucket: dict[str, Any], untrained_teacher: str, reached: CutProxy, tmp_path: Path
+) -> None:
+    run = make_run("locked", data=in_the_bucket, teacher={"checkpoint": untrained_teacher})
+    nobody = {"AWS_ACCESS_KEY_ID": "", "AWS_SECRET_ACCESS_KEY": "", "HOME": str(tmp_path)}
+    error = run.start("up", environment=nobody).fails()
+    assert "s3://models/captions/*.tar" in error
+    assert "credentials" in error
