@@ -67,7 +67,7 @@ def test_a_failure_is_told_in_the_words_of_its_error(start: Start, tmp_path: Pat
     with pytest.raises(RoleError) as failed:
         child.check()
     said = str(failed.value)
-    assert said.startswith(f"audit: cannot read configuration {tmp_path}/[none]/config.yaml: No such file")
+    assert said.startswith(f"audit: there is no run folder {tmp_path}/[none]")
     assert str(child.output) in said
 
 
