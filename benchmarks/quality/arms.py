@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Any, Final, Literal
+from typing import Any, Final, Literal, get_args
+
+from xpm_stream.config.method_sections import WeightingName
 
 Captions = Literal["all", "base", "none", "shuffled"]
 
@@ -35,17 +37,7 @@ _EQ_2: Final = ("xpm.assignment=argmax", "xpm.assignment_context=logit", "xpm.bo
 _PLAIN: Final = (*_EQ_2, "xpm.weighting=none")
 # Of weights 1 and 0.25 for the sum of four grounding losses, the one that gave the better OVR with seed 0.
 _GROUNDED: Final = ("teacher.grounding_weight=0.25", "teacher.batch_captions=16")
-WEIGHTINGS: Final = (
-    "none",
-    "stochastic",
-    "class_score",
-    "pixel_score",
-    "dropout_entropy",
-    "robust",
-    "label",
-    "label_within_word",
-    "label_annealed",
-)
+WEIGHTINGS: Final = get_args(WeightingName)
 SECOND_WEIGHTINGS: Final = ("none", "stochastic", "label", "label_within_word", "label_annealed")
 
 ARMS: Final[tuple[Arm, ...]] = (

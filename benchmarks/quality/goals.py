@@ -6,21 +6,13 @@ from collections.abc import Callable, Sequence
 from typing import Final
 
 from benchmarks.markdown import table
-from benchmarks.quality.arms import SECOND_WEIGHTINGS
+from benchmarks.quality.arms import SECOND_WEIGHTINGS, WEIGHTINGS
 from benchmarks.quality.figures import Difference, Figures, mask_ap50
 
 _RIVALS: Final = ("soft-teacher", "unbiased-teacher")
 _TARGET, _BASE = mask_ap50("target"), mask_ap50("base")
 _NOISY: Final = "weighting-{}-noise-0.4"
-_SCORES: Final = (
-    "class_score",
-    "pixel_score",
-    "dropout_entropy",
-    "robust",
-    "label",
-    "label_within_word",
-    "label_annealed",
-)
+_SCORES: Final = tuple(name for name in WEIGHTINGS if name not in ("none", "stochastic"))
 
 
 def _over(arm: str, other: str) -> Callable[[Figures], Difference | None]:

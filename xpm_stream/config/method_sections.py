@@ -8,6 +8,18 @@ from pydantic import Field
 
 from xpm_stream.config.sections import Fraction, Positive, Section
 
+WeightingName = Literal[
+    "none",
+    "stochastic",
+    "class_score",
+    "pixel_score",
+    "dropout_entropy",
+    "robust",
+    "label",
+    "label_within_word",
+    "label_annealed",
+]
+
 
 class XpmConfig(Section):
     """Robust cross-modal pseudo-labeling."""
@@ -32,17 +44,7 @@ class XpmConfig(Section):
     box_refinements: Annotated[int, Field(ge=0, le=2)] = Field(
         1, description="how often box regression moves a word's proposal; the released code does it twice"
     )
-    weighting: Literal[
-        "none",
-        "stochastic",
-        "class_score",
-        "pixel_score",
-        "dropout_entropy",
-        "robust",
-        "label",
-        "label_within_word",
-        "label_annealed",
-    ] = Field(
+    weighting: WeightingName = Field(
         "stochastic",
         description="Table 3. `stochastic`: Eq. 6's noise in L_M only; scores: weights of L_X; `robust`: Eq. 6 and 7; "
         "`label`: the label's own reliability, `label_within_word`: against what is usual for its word, "

@@ -4,25 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Final, Literal
+from typing import Final
 
 import torch
 from torch import Tensor
 
+from xpm_stream.config.method_sections import WeightingName
 from xpm_stream.learning.confidence import Classify, DropoutPasses, class_score, pixel_score
 from xpm_stream.learning.losses import noise_reliability
-
-WeightingName = Literal[
-    "none",
-    "stochastic",
-    "class_score",
-    "pixel_score",
-    "dropout_entropy",
-    "robust",
-    "label",
-    "label_within_word",
-    "label_annealed",
-]
 
 _MOST_OF_USUAL: Final = 2.0  # one label weighs at most twice what is usual for its word
 
