@@ -17,6 +17,7 @@ XpmStreamError
 │   └── MessageError            a label message that cannot be decoded
 │       └── SchemaTooNew        written by a newer release; stop and update
 ├── RegistryError
+│   ├── RegistryUnavailable     its store is not there (transient: waiting may help)
 │   ├── CheckpointError         missing, torn, altered, or of another architecture
 │   └── PromotionConflict       another promoter wrote this version first
 ├── TrainingError               a loss that failed or is not finite
@@ -98,6 +99,10 @@ class SchemaTooNew(MessageError):
 
 class RegistryError(XpmStreamError):
     """The registry cannot do what was asked."""
+
+
+class RegistryUnavailable(RegistryError):
+    """The store of the registry cannot be reached; waiting may help."""
 
 
 class CheckpointError(RegistryError):

@@ -15,6 +15,7 @@ from small_runs import CAPTION_IMAGES, MakeRun
 
 from xpm_stream.data.synthetic import CorpusPaths
 from xpm_stream.registry.promotion_log import PromotionLog
+from xpm_stream.registry.store import open_store
 
 PASSES = 3
 
@@ -94,6 +95,64 @@ def test_a_store_that_is_away_is_waited_for_and_costs_no_sample(
 
 def _put_off(run: Run) -> list[dict[str, Any]]:
     return [event for worker in (0, 1) for event in run.logged(f"labeler-{worker}", "shard put off")]
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(600)
+def test_a_registry_that_is_away_is_waited_for_by_every_role(
+    make_run: MakeRun, data: dict[str, Any], untrained_teacher: str, reached: CutProxy
+) -> None:
+    url = f"s3://{BUCKET}/waited-for"
+    teacher = {"checkpoint": untrained_teacher}
+    run = make_run("away", data={**data, "passes": PASSES}, registry={"url": url}, teacher=teacher)
+    up = run.start("up")
+    until(lambda: run.logged("trainer", "checkpoint"), what="the first checkpoint")
+    reached.cut()
+    for role in ("trainer", "promoter", "labeler-0"):
+        until(lambda role=role: run.logged(role, "waiting for the registry"), what=f"{role} waiting for the registry")
+    reached.restore()
+    up.succeeds()
+    check_finished(run.account(), samples=PASSES * CAPTION_IMAGES)
+    assert not [
+        event for role in ("trainer", "promoter", "labeler-0") for event in run.log(role) if "Traceback" in str(event)
+    ]
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(600)
+def test_a_registry_that_stays_away_ends_the_run_with_one_line_and_the_next_start_goes_on(
+    make_run: MakeRun, data: dict[str, Any], untrained_teacher: str, reached: CutProxy
+) -> None:
+    url = f"s3://{BUCKET}/gone"
+    teacher = {"checkpoint": untrained_teacher}
+    run = make_run("gone", data={**data, "passes": PASSES}, registry={"url": url, "retry_for_s": 2.0}, teacher=teacher)
+    up = run.start("up")
+    until(lambda: run.logged("trainer", "checkpoint"), what="the first checkpoint")
+    reached.cut()
+    error = up.fails()
+    assert f"the registry {url}" in error
+    assert "does not answer" in error
+    reached.restore()
+    run.start("up").succeeds()
+    check_finished(run.account(), samples=PASSES * CAPTION_IMAGES)
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(600)
+@pytest.mark.parametrize("adopted", [True, False], ids=["adopted", "taught"])
+def test_a_first_teacher_whose_upload_was_cut_short_is_uploaded_again(
+    make_run: MakeRun, data: dict[str, Any], untrained_teacher: str, reached: CutProxy, adopted: bool
+) -> None:
+    url = f"s3://{BUCKET}/cut-short-{adopted}"
+    run = make_run(
+        "cut", data=data, registry={"url": url}, teacher={"checkpoint": untrained_teacher} if adopted else {}
+    )
+    killed = run.start("teach", crash_at="checkpoint.after_first_file")
+    killed.dies()
+    (half,) = open_store(f"{url}/checkpoints").names("")
+    run.start("up").succeeds()
+    first = PromotionLog(url).entries()[0]
+    assert (first.action, first.checkpoint) == ("promote", f"{half}-2")
 
 
 def test_a_store_without_credentials_is_one_clear_line(

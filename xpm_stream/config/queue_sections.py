@@ -48,6 +48,7 @@ class RegistryConfig(Section):
     """Where checkpoints and the promotion log live."""
 
     url: str | None = Field(None, description="any fsspec URL; none: `registry/` in the run folder")
+    retry_for_s: Seconds = Field(60.0, description="how long a role waits for an object store that went away")
     prune: bool = Field(True, description="whether the promoter removes old teachers and candidates")
     keep_promotions: Positive = Field(10, description="teachers kept, the last promoted and not revoked")
     keep_candidates: NonNegative = Field(5, description="candidates kept of those not promoted, and revoked teachers")

@@ -20,10 +20,8 @@ from xpm_stream.registry.checkpoint_folder import CheckpointFolder
 from xpm_stream.registry.checkpoints import say_os_error
 from xpm_stream.registry.local_store import make_folder, sync_folder
 from xpm_stream.registry.manifest import MANIFEST, CheckpointInfo
+from xpm_stream.registry.patience import may_pass
 from xpm_stream.registry.store import FileDigest, digest_of_file
-
-# None: what a client of a store says of the other side.
-_BROKEN_CONNECTION: Final = frozenset({None, errno.ECONNRESET, errno.ECONNREFUSED, errno.EPIPE, errno.ETIMEDOUT})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -215,13 +213,8 @@ def _bring_files(source: CheckpointFolder, info: CheckpointInfo, folder: Path, r
 def _attempts() -> Retrying:
     """A connection that broke is made again, and the file gone on with; what needs a person is not tried again."""
     return Retrying(
-        retry=retry_if_exception(_may_pass), stop=stop_after_attempt(4), wait=wait_exponential(0.25), reraise=True
+        retry=retry_if_exception(may_pass), stop=stop_after_attempt(4), wait=wait_exponential(0.25), reraise=True
     )
-
-
-def _may_pass(error: BaseException) -> bool:
-    refused = isinstance(error, FileNotFoundError | PermissionError)
-    return isinstance(error, OSError) and not refused and error.errno in _BROKEN_CONNECTION
 
 
 def first_altered(folder: Path, info: CheckpointInfo) -> str | None:

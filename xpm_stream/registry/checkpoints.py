@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import itertools
 import time
 from collections.abc import Callable, Collection, Mapping, Sequence
 from pathlib import Path
@@ -129,6 +130,19 @@ class CheckpointStore:
         """Return the last of `list`, or none."""
         checkpoints = self.list()
         return checkpoints[-1] if checkpoints else None
+
+    def whole_or_free(self, name: str) -> tuple[str, bool]:
+        """Return `name` and whether its checkpoint is there.
+
+        Where an object store holds half of it, of a writer that was killed (or is at work), the next of `name-2`,
+        `name-3`, ... that is whole or free is taken instead.
+        """
+        names = itertools.chain([name], (f"{name}-{number}" for number in itertools.count(2)))
+        for candidate in names:
+            files = self._store.names(candidate)
+            if MANIFEST in files or not files:
+                return candidate, bool(files)
+        raise AssertionError("there is no last number")
 
     def delete(self, name: str) -> None:
         """Remove a checkpoint, or what a killed writer left of it; readers see all of it or nothing.

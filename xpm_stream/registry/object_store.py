@@ -7,11 +7,12 @@ import threading
 import uuid
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
 from fsspec import AbstractFileSystem
 
-from xpm_stream.errors import RegistryError
+from xpm_stream.errors import RegistryError, RegistryUnavailable
+from xpm_stream.registry.patience import Patience
 from xpm_stream.registry.store import (
     CHUNK_BYTES,
     MAX_READ_BYTES,
@@ -23,6 +24,8 @@ from xpm_stream.registry.store import (
     foreign_errors_as_os,
 )
 
+Result = TypeVar("Result")
+
 # fsspec's memory filesystem is one dictionary of this process and looks before it writes: this makes it one step.
 _MEMORY_LOCK: Final = threading.Lock()
 
@@ -30,11 +33,14 @@ _MEMORY_LOCK: Final = threading.Lock()
 class ObjectStore:
     """Files below a prefix of an fsspec filesystem. Objects appear whole and durable by themselves."""
 
-    def __init__(self, filesystem: AbstractFileSystem, *, root: str, url: str, can_create: bool) -> None:
+    def __init__(
+        self, filesystem: AbstractFileSystem, *, root: str, url: str, can_create: bool, patience: Patience | None = None
+    ) -> None:
         self._fs: Any = filesystem
         self._root = root.rstrip("/")
         self._url = url
         self._can_create = can_create
+        self._patience = patience
         self._proven = False
         self._lock: contextlib.AbstractContextManager[Any] = contextlib.nullcontext()
         if "memory" in filesystem.protocol:
@@ -58,12 +64,15 @@ class ObjectStore:
 
     def read(self, path: str, *, max_bytes: int = MAX_READ_BYTES) -> bytes:
         """Return an object's bytes."""
-        with foreign_errors_as_os(self._url):
+
+        def whole() -> bytes:
             size = self._fs.info(self._full(path)).get("size")  # none: a backend that does not say
             if size is not None and size > max_bytes:
                 raise FileTooLarge(path, url=self._url, max_bytes=max_bytes)
             data: bytes = self._fs.cat_file(self._full(path))
-        return data
+            return data
+
+        return self._ask(whole)
 
     def fetch(self, path: str, target: Path, *, size: int, on_bytes: Callable[[int], object]) -> None:
         """Download an object by ranges."""
@@ -86,8 +95,8 @@ class ObjectStore:
     def names(self, folder: str) -> list[str]:
         """Sorted names of what lies directly in `folder`."""
         try:
-            with self._lock, foreign_errors_as_os(self._url):
-                paths = self._fs.ls(self._full(folder), detail=False)
+            with self._lock:
+                paths = self._ask(lambda: self._fs.ls(self._full(folder), detail=False))
         except FileNotFoundError:
             return []
         names = {path.rstrip("/").rsplit("/", 1)[-1] for path in paths}
@@ -113,29 +122,64 @@ class ObjectStore:
 
     def put_new(self, path: str, content: bytes | Path) -> FileDigest:
         """Create one object from bytes or a local file."""
-        if isinstance(content, Path) and "memory" not in self._fs.protocol:
-            with foreign_errors_as_os(self._url), _conflicts_as_exists():
-                self._fs.put_file(str(content), self._full(path), mode="create")
-            return digest_of_file(content)
-        data = content if isinstance(content, bytes) else content.read_bytes()
-        self._put_new(path, data)
-        return digest_of(data)
+        if isinstance(content, bytes):
+            digest = digest_of(content)
+            self._put_new(path, content, digest=digest)
+        elif "memory" in self._fs.protocol:
+            digest = digest_of_file(content)
+            self._put_new(path, content.read_bytes(), digest=digest)
+        else:
+            digest = digest_of_file(content)
+            full = self._full(path)
+            self._create_once(path, lambda: self._fs.put_file(str(content), full, mode="create"), digest=digest)
+        return digest
 
     def delete(self, path: str) -> None:
         """Delete one object, if it is still there."""
-        with contextlib.suppress(FileNotFoundError), foreign_errors_as_os(self._url):
-            self._fs.rm_file(self._full(path))
+        with contextlib.suppress(FileNotFoundError):
+            self._ask(lambda: self._fs.rm_file(self._full(path)))
 
-    def _put_new(self, path: str, data: bytes) -> None:
-        with self._lock, foreign_errors_as_os(self._url), _conflicts_as_exists():
-            self._fs.pipe_file(self._full(path), data, mode="create")
+    def _put_new(self, path: str, data: bytes, *, digest: FileDigest | None = None) -> None:
+        full = self._full(path)
+        with self._lock:
+            self._create_once(path, lambda: self._fs.pipe_file(full, data, mode="create"), digest=digest)
+
+    def _create_once(self, path: str, put: Callable[[], object], *, digest: FileDigest | None) -> None:
+        """Create an object; with its `digest`, one found when the request is repeated may be what the first one left.
+
+        Raises:
+            FileExistsError: it was there before.
+        """
+        attempts = 0
+
+        def create() -> None:
+            nonlocal attempts
+            attempts += 1
+            with _conflicts_as_exists():
+                put()
+
+        try:
+            self._ask(create)
+        except FileExistsError:
+            # Never at the first attempt: two who write the same file must not both believe it theirs to delete.
+            if attempts == 1 or digest is None or digest_of(self.read(path)) != digest:
+                raise
+
+    def _ask(self, operation: Callable[[], Result]) -> Result:
+        """Return what the store answers, which may take a while: for everything that is asked of it."""
+
+        def ask() -> Result:
+            with foreign_errors_as_os(self._url):
+                return operation()
+
+        return ask() if self._patience is None else self._patience.call(ask, url=self._url)
 
     def _require_atomic_create(self) -> None:
         """Servers that speak S3 may ignore the condition and overwrite: prove once that this one keeps it."""
         if self._can_create and not self._proven:
             probe = f".probe-{uuid.uuid4().hex}"
-            self._put_new(probe, b"first")
             try:
+                self._put_new(probe, b"first")
                 self._put_new(probe, b"second")
             except FileExistsError:
                 self._proven = True
@@ -172,9 +216,10 @@ class ObjectDraft:
         self._written.clear()
 
     def discard_unpublished(self) -> None:
-        """Delete what was uploaded if the folder was not published."""
-        for path in self._written:
-            self._store.delete(path)
+        """Delete what was uploaded if the folder was not published; what cannot be, is never seen."""
+        with contextlib.suppress(OSError, RegistryUnavailable):  # why it was not published is the error to tell
+            for path in self._written:
+                self._store.delete(path)
 
 
 @contextlib.contextmanager

@@ -17,6 +17,7 @@ import fsspec.core
 import msgspec
 
 from xpm_stream.errors import RegistryError, XpmStreamError
+from xpm_stream.registry.patience import Patience, StoreRefusal
 
 CHUNK_BYTES: Final = 8 * 1024 * 1024  # unit of copying and hashing
 MAX_RECORD_BYTES: Final = 64 * 1024 * 1024  # of a manifest, an entry of a log, a lease
@@ -147,10 +148,11 @@ class Store(Protocol):
         ...
 
 
-def open_store(url: str | Path) -> Store:
+def open_store(url: str | Path, *, patience: Patience | None = None) -> Store:
     """Open the store at `url`: a local path, or any fsspec URL.
 
-    Backends without atomic creation can be read, and refuse to write.
+    Backends without atomic creation can be read, and refuse to write. An object store that does not answer is asked
+    again with `patience`; none: what its client raised is raised at once.
 
     Raises:
         RegistryError: the URL's protocol is unknown, its package is missing, or it runs programs.
@@ -177,7 +179,8 @@ def open_store(url: str | Path) -> Store:
         return LocalStore(Path(root))
     if "http" in protocols:
         return WebStore(filesystem, root=root, url=shown)
-    return ObjectStore(filesystem, root=root, url=shown, can_create=bool(protocols & _OBJECT_PROTOCOLS))
+    can_create = bool(protocols & _OBJECT_PROTOCOLS)
+    return ObjectStore(filesystem, root=root, url=shown, can_create=can_create, patience=patience)
 
 
 def without_credentials(url: str) -> str:
@@ -201,13 +204,13 @@ def foreign_errors_as_os(url: str, *, passing: tuple[type[Exception], ...] = ())
             raise
         if getattr(error, "status", None) == http.HTTPStatus.NOT_FOUND:
             raise FileNotFoundError(errno.ENOENT, "not found", url) from error
-        why = str(error)
         if type(error).__name__ in _NO_CREDENTIALS:
-            why = (
-                "no credentials found: set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or AWS_PROFILE; for a public "
-                "bucket FSSPEC_S3_ANON=true"
-            )
-        raise OSError(f"cannot reach {url}: {why}") from error
+            raise StoreRefusal(
+                f"cannot reach {url}: no credentials found: set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or "
+                "AWS_PROFILE; for a public bucket FSSPEC_S3_ANON=true"
+            ) from error
+        kind = StoreRefusal if isinstance(error, ValueError) else OSError
+        raise kind(f"cannot reach {url}: {error}") from error
 
 
 def append_chunks(

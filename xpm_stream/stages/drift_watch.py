@@ -15,7 +15,6 @@ from xpm_stream.monitoring.drift_records import QueueInWindow, ResumePoint, Wind
 from xpm_stream.monitoring.drift_store import DriftStore
 from xpm_stream.monitoring.drift_verdicts import judge
 from xpm_stream.monitoring.label_window import ClosedWindow, LabelWindow
-from xpm_stream.registry.store import open_store
 from xpm_stream.stages.drift_gauges import DriftGauges
 from xpm_stream.stages.drift_references import ReadyReference, References
 from xpm_stream.stages.process import Role, open_queue, role_process
@@ -37,7 +36,7 @@ def run_monitor(config: RunConfig, *, new_reference: bool = False) -> None:
         open_queue(role) as queue,
         QueueObserver(queue, metrics=role.metrics),
     ):
-        store = DriftStore(open_store(role.folder.registry_url(config)))
+        store = DriftStore(role.open_registry(""))
         watch = DriftWatch(role, queue=queue, store=store, new_reference=new_reference)
         try:
             watch.run()

@@ -16,7 +16,6 @@ from xpm_stream.monitoring.drift_store import DriftStore
 from xpm_stream.registry.checkpoints import CheckpointStore
 from xpm_stream.registry.gates import GateResult, Progress, Verdict, check_progress, compare, verdict_of
 from xpm_stream.registry.promotion_log import Candidate, PromotionEntry
-from xpm_stream.registry.store import open_store
 from xpm_stream.stages.process import Role
 
 if TYPE_CHECKING:
@@ -40,7 +39,7 @@ class GateKeeper:
     def __init__(self, role: Role, *, shard_urls: Callable[[], Sequence[str]] = lambda: ()) -> None:
         self._role = role
         self._config = role.config.promotion.gates
-        self._store = open_store(role.folder.registry_url(role.config))
+        self._store = role.open_registry("")
         self._drift = DriftStore(self._store)
         self._shard_urls = shard_urls  # of the queue's ledger: the corpus may be known there only
         self._meter: GateMeter | None = None

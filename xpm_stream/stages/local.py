@@ -18,7 +18,9 @@ from xpm_stream.errors import ConfigError, TrainingError, XpmStreamError
 from xpm_stream.label_queue import start_or_join
 from xpm_stream.methods import METHODS, find_method, require_labeler
 from xpm_stream.monitoring.summary import ModelScores
+from xpm_stream.registry.patience import Patience
 from xpm_stream.registry.promotion_log import PromotionEntry, PromotionLog
+from xpm_stream.registry.store import open_store
 from xpm_stream.stages.children import Child, start_role, stop_in_order
 from xpm_stream.stages.drift_calibration import checked_settings
 from xpm_stream.stages.operating import open_queue_of
@@ -114,7 +116,12 @@ class LocalRun:
 
     def promotions(self) -> list[PromotionEntry]:
         """Return the promotion log."""
-        return PromotionLog(self.folder.registry_url(self.config)).entries()
+        return self.promotion_log().entries()
+
+    def promotion_log(self) -> PromotionLog:
+        """Open the promotion log; it waits for a store that is away, as the roles do."""
+        url = self.folder.registry_url(self.config)
+        return PromotionLog(open_store(url, patience=Patience(retry_for_s=self.config.registry.retry_for_s)))
 
     def checkpoint_url(self, name: str) -> str:
         """Return where a teacher or candidate checkpoint is."""
@@ -213,7 +220,7 @@ class _Roles:
         return True
 
     def _pending(self) -> bool:
-        return bool(PromotionLog(self._run.folder.registry_url(self._run.config)).pending_candidates())
+        return bool(self._run.promotion_log().pending_candidates())
 
     def _has_teacher(self) -> bool:
         """Whether a teacher is promoted.
@@ -221,7 +228,7 @@ class _Roles:
         Raises:
             TrainingError: all that were proposed are refused, so that no labeler would ever begin.
         """
-        log = PromotionLog(self._run.folder.registry_url(self._run.config))
+        log = self._run.promotion_log()
         if log.champion() is not None:
             return True
         entries = log.entries()

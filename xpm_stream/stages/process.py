@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from types import FrameType
@@ -14,7 +14,7 @@ from typing import Final
 import structlog
 
 from xpm_stream.config import RunConfig, save_resolved
-from xpm_stream.errors import QueueUnavailable
+from xpm_stream.errors import QueueUnavailable, RegistryUnavailable
 from xpm_stream.label_queue import LabelQueue, Outage, connect
 from xpm_stream.monitoring.log_files import Rotation
 from xpm_stream.monitoring.logs import configure_logging
@@ -23,7 +23,9 @@ from xpm_stream.monitoring.metrics import Role as RoleKind
 from xpm_stream.monitoring.readiness import Bounded, Check, Readiness
 from xpm_stream.monitoring.serving import Health, serve_metrics
 from xpm_stream.registry.checkpoints import CheckpointStore
+from xpm_stream.registry.patience import Patience, StoreOutage
 from xpm_stream.registry.promotion_log import PromotionLog
+from xpm_stream.registry.store import Store, open_store
 from xpm_stream.stages.run_folder import RunFolder
 from xpm_stream.stages.watchdog import Watchdog
 
@@ -37,6 +39,7 @@ class Role:
     name: str
     config: RunConfig
     folder: RunFolder
+    open_registry: Callable[[str], Store]  # "" or "/resume"; it waits for a store that is away
     checkpoints: CheckpointStore
     promotions: PromotionLog
     metrics: Metrics
@@ -62,8 +65,8 @@ def role_process(name: str, *, kind: RoleKind, config: RunConfig, port_offset: i
     """Set a role's process up and take it down again, whatever happens in between.
 
     SIGTERM and SIGINT set `stop`: the role ends its batch, gives back what it holds, and leaves, within its
-    `stop_timeout_s`. A second SIGINT interrupts at once. That Redis is away is no error then: what was not acknowledged
-    is settled at the next start, and leases run out.
+    `stop_timeout_s`. A second SIGINT interrupts at once. That Redis or the registry is away is no error then: what was
+    not acknowledged is settled at the next start, and leases run out.
     """
     folder = RunFolder.of(config)
     folder.create()
@@ -73,21 +76,35 @@ def role_process(name: str, *, kind: RoleKind, config: RunConfig, port_offset: i
         stop = threading.Event()
         stack.enter_context(_stop_on_signals(stop))
         metrics = Metrics(kind)
+        watchdog = stack.enter_context(
+            Watchdog(
+                timeout_s=config.trainer.stall_timeout_s,
+                stop=stop,
+                stop_timeout_s=_stop_timeout_s(kind, config),
+            )
+        )
+
+        def on_outage(outage: StoreOutage) -> None:
+            metrics.count_error(outage.error)
+            watchdog.progress("waiting for the registry")
+            if outage.attempt % _SAY_EVERY_ATTEMPTS == 1:
+                log.warning("waiting for the registry", error=str(outage.error), waited_s=outage.waited_s)
+
+        def open_registry(part: str) -> Store:
+            url = f"{folder.registry_url(config)}{part}"
+            retry_for_s = config.registry.retry_for_s
+            return open_store(url, patience=Patience(retry_for_s=retry_for_s, on_outage=on_outage, stop=stop))
+
         role = Role(
             name=name,
             config=config,
             folder=folder,
-            checkpoints=CheckpointStore(f"{folder.registry_url(config)}/checkpoints"),
-            promotions=PromotionLog(folder.registry_url(config)),
+            open_registry=open_registry,
+            checkpoints=CheckpointStore(open_registry("/checkpoints")),
+            promotions=PromotionLog(open_registry("")),
             metrics=metrics,
             log=log,
-            watchdog=stack.enter_context(
-                Watchdog(
-                    timeout_s=config.trainer.stall_timeout_s,
-                    stop=stop,
-                    stop_timeout_s=_stop_timeout_s(kind, config),
-                )
-            ),
+            watchdog=watchdog,
             stop=stop,
             unready=[],
         )
@@ -110,10 +127,11 @@ def role_process(name: str, *, kind: RoleKind, config: RunConfig, port_offset: i
             )
         try:
             yield role
-        except QueueUnavailable as error:
+        except (QueueUnavailable, RegistryUnavailable) as error:
             if not stop.is_set():
                 raise
-            log.warning("stopped while Redis was away", reason=str(error))
+            away = "Redis" if isinstance(error, QueueUnavailable) else "the registry"
+            log.warning(f"stopped while {away} was away", reason=str(error))
 
 
 def _stop_timeout_s(kind: RoleKind, config: RunConfig) -> float:

@@ -125,7 +125,7 @@ class LabelersEnd:
     def __init__(self, role: Role) -> None:
         self._role = role
         self._config = role.config
-        self._resume = CheckpointStore(f"{role.folder.registry_url(role.config)}/resume")
+        self._resume = CheckpointStore(role.open_registry("/resume"))
         self._next_look = float("-inf")  # monotonic seconds
         self._said = ""
 

@@ -60,7 +60,8 @@ def _adopt(role: Role, url: str) -> None:
     # Loaded once here: a teacher that nobody can load would otherwise be promoted, and stay so.
     method = find_method(role.config.method)(role.config, base_classes=checkpoint_base_classes(files, name=name))
     load_network(method, files, name=name)
-    if name not in {checkpoint.name for checkpoint in role.checkpoints.list()}:
+    name, is_there = role.checkpoints.whole_or_free(name)
+    if not is_there:
         role.checkpoints.write(name, files, metadata={"adopted_from": url})
     role.promotions.propose(name, epoch=0, step=0, metadata={"adopted_from": url})
     role.log.info("teacher adopted", checkpoint=name, adopted_from=url)
@@ -209,8 +210,8 @@ class TeacherTraining:
         self._role.log.info("resumed", checkpoint=latest.name, step=self._step)
 
     def _propose(self) -> None:
-        name = f"teacher-e0-s{self._step}"
-        if name not in {checkpoint.name for checkpoint in self._role.checkpoints.list()}:
+        name, is_there = self._role.checkpoints.whole_or_free(f"teacher-e0-s{self._step}")
+        if not is_there:
             metadata = {"stage": "teacher", "step": self._step}
             classes = len(self._base_classes)
             card = teacher_card(name, config=self._config, base_classes=classes, step=self._step)

@@ -39,7 +39,7 @@ def run_trainer(config: RunConfig) -> None:
     require_labeler(config.method)
     rank = rank_of_process()
     name, offset = (f"trainer-{rank}", _PORTS_OF_RANKS + rank) if rank else ("trainer", 0)
-    patience_s = config.trainer.stall_timeout_s + config.redis.retry_for_s
+    patience_s = config.trainer.stall_timeout_s + config.redis.retry_for_s + config.registry.retry_for_s
     with role_process(name, kind="trainer", config=config, port_offset=offset) as role:
         starting = Starting("the other ranks have not joined yet")
         role.unready.append(starting)
@@ -48,7 +48,7 @@ def run_trainer(config: RunConfig) -> None:
             open_queue(role) as queue,
         ):
             starting.lacks = "no teacher is promoted yet"
-            resume = CheckpointStore(f"{role.folder.registry_url(config)}/resume")
+            resume = CheckpointStore(role.open_registry("/resume"))
             place = _await_place(role, resume, ranks)
             if place is None:
                 return
