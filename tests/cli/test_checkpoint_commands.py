@@ -201,11 +201,11 @@ def test_pull_prints_the_folder_alone_and_copies_where_told(
     assert (folder.parent, answer.err) == (tmp_path / "cache" / "checkpoints", "")
     assert (folder / "model.safetensors").read_bytes() == files("third", 3)["model.safetensors"]
     to = tmp_path / "models" / "mine"
-    assert ask("checkpoints", "pull", registry, "--revision", "second", "--to", to).out == f"{to}\n"
+    assert ask("checkpoints", "pull", registry, "second", "--to", to).out == f"{to}\n"
     assert (to / "config.json").stat().st_nlink == 1, "what people may edit is no link into the registry"
     assert {path.name for path in to.iterdir()} == {*files("second", 2), "manifest.json", "decisions.json"}
     assert [path.name for path in to.parent.iterdir()] == ["mine"]
-    assert ask("checkpoints", "pull", registry, "--revision", "second", "--to", to).out == f"{to}\n", "there already"
+    assert ask("checkpoints", "pull", registry, "second", "--to", to).out == f"{to}\n", "there already"
     assert "choose a new folder" in refused("checkpoints", "pull", registry, "--to", to)
     assert (to / "config.json").read_bytes() == files("second", 2)["config.json"]
 
@@ -255,7 +255,7 @@ def test_diff_as_json_and_of_the_same(ask: Ask, registry: Path) -> None:
     assert found["words_removed"] == ["kitten", "[red] fox"]
     head = next(module for module in found["modules"] if module["module"] == "head")
     assert (head["norm"], head["change"]) == (pytest.approx(np.hypot(3, 12)), pytest.approx(8.0))
-    copied = ask("checkpoints", "pull", registry, "--revision", "second").out.strip()  # named NAME@DIGEST
+    copied = ask("checkpoints", "pull", registry, "second").out.strip()  # named NAME@DIGEST
     assert ask("checkpoints", "diff", f"{registry}@1", copied).out.splitlines()[0] == "A first   B second"
     same = ask("checkpoints", "diff", registry, "@third").out
     assert same.count("the same") == 3

@@ -103,9 +103,7 @@ def show(
 @checkpoints.command()
 def pull(
     where: Where,
-    revision: Annotated[
-        str | None, typer.Option("--revision", "-r", help=_REVISION_HELP, show_default="champion")
-    ] = None,
+    revision: Annotated[str | None, typer.Argument(help=_REVISION_HELP, show_default="champion")] = None,
     to: Annotated[
         Path | None, typer.Option("--to", metavar="DIR", help="copy it to this new folder", show_default=False)
     ] = None,
