@@ -9,6 +9,10 @@ import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from urllib.parse import urlsplit
+
+import pytest
+from cut_proxy import CutProxy
 
 BUCKET = "models"
 
@@ -135,6 +139,20 @@ def s3_server(*, forgetful: bool = False) -> Iterator[str]:
 
         requests.put(f"{endpoint}/{BUCKET}", timeout=30).raise_for_status()
         yield endpoint
+
+
+@contextmanager
+def cuttable_s3(endpoint: str, monkeypatch: pytest.MonkeyPatch, *, attempts: int) -> Iterator[CutProxy]:
+    """Have this process, and those it starts, reach an S3 server by a proxy; its client tries a request so often."""
+    import s3fs
+
+    with CutProxy(urlsplit(endpoint).port or 0) as proxy:
+        for name, value in s3_environment(f"http://127.0.0.1:{proxy.port}").items():
+            monkeypatch.setenv(name, value)
+        monkeypatch.setenv("AWS_MAX_ATTEMPTS", str(attempts))
+        s3fs.S3FileSystem.clear_instance_cache()  # a client keeps the address it was made with
+        yield proxy
+        s3fs.S3FileSystem.clear_instance_cache()
 
 
 def s3_environment(endpoint: str) -> dict[str, str]:

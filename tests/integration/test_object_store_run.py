@@ -5,11 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlsplit
 
 import pytest
 from cut_proxy import CutProxy
-from object_servers import BUCKET, missing_for_s3, s3_environment, s3_server
+from object_servers import BUCKET, cuttable_s3, missing_for_s3, s3_server
 from processes import Run, check_finished, until
 from small_runs import CAPTION_IMAGES, MakeRun
 
@@ -41,15 +40,8 @@ def in_the_bucket(endpoint: str, corpus: CorpusPaths, data: dict[str, Any]) -> d
 @pytest.fixture
 def reached(endpoint: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[CutProxy]:
     """The way to the store, for this process and those it starts."""
-    import s3fs
-
-    with CutProxy(urlsplit(endpoint).port or 0) as proxy:
-        for name, value in s3_environment(f"http://127.0.0.1:{proxy.port}").items():
-            monkeypatch.setenv(name, value)
-        monkeypatch.setenv("AWS_MAX_ATTEMPTS", "2")
-        s3fs.S3FileSystem.clear_instance_cache()  # a client keeps the address it was made with
+    with cuttable_s3(endpoint, monkeypatch, attempts=2) as proxy:
         yield proxy
-        s3fs.S3FileSystem.clear_instance_cache()
 
 
 @pytest.mark.slow

@@ -5,12 +5,11 @@ from __future__ import annotations
 import threading
 import uuid
 from collections.abc import Iterator
-from urllib.parse import urlsplit
 
 import pytest
 from cut_proxy import CutProxy
 from fsspec.implementations.memory import MemoryFileSystem
-from object_servers import BUCKET, s3_environment
+from object_servers import BUCKET, cuttable_s3
 
 from xpm_stream import crash_points
 from xpm_stream.errors import CheckpointError, RegistryUnavailable
@@ -26,15 +25,8 @@ FILES = {"model.safetensors": bytes(range(256)) * 4000, "config.json": b"{}"}
 @pytest.fixture
 def reached(s3_endpoint: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[CutProxy]:
     """The way to the S3 server."""
-    import s3fs
-
-    with CutProxy(urlsplit(s3_endpoint).port or 0) as proxy:
-        for name, value in s3_environment(f"http://127.0.0.1:{proxy.port}").items():
-            monkeypatch.setenv(name, value)
-        monkeypatch.setenv("AWS_MAX_ATTEMPTS", "1")
-        s3fs.S3FileSystem.clear_instance_cache()
+    with cuttable_s3(s3_endpoint, monkeypatch, attempts=1) as proxy:
         yield proxy
-        s3fs.S3FileSystem.clear_instance_cache()
 
 
 @pytest.fixture

@@ -166,7 +166,7 @@ class ObjectStore:
                 raise
 
     def _ask(self, operation: Callable[[], Result]) -> Result:
-        """Return what the store answers, which may take a while: for everything that is asked of it."""
+        """Return what the store answers, with patience. Not for `fetch`: a pull goes on with a file by itself."""
 
         def ask() -> Result:
             with foreign_errors_as_os(self._url):

@@ -8,6 +8,7 @@ import threading
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
+from functools import partial
 from types import FrameType
 from typing import Final
 
@@ -90,11 +91,7 @@ def role_process(name: str, *, kind: RoleKind, config: RunConfig, port_offset: i
             if outage.attempt % _SAY_EVERY_ATTEMPTS == 1:
                 log.warning("waiting for the registry", error=str(outage.error), waited_s=outage.waited_s)
 
-        def open_registry(part: str) -> Store:
-            url = f"{folder.registry_url(config)}{part}"
-            retry_for_s = config.registry.retry_for_s
-            return open_store(url, patience=Patience(retry_for_s=retry_for_s, on_outage=on_outage, stop=stop))
-
+        open_registry = partial(_open_registry, config, folder, on_outage=on_outage, stop=stop)
         role = Role(
             name=name,
             config=config,
@@ -132,6 +129,18 @@ def role_process(name: str, *, kind: RoleKind, config: RunConfig, port_offset: i
                 raise
             away = "Redis" if isinstance(error, QueueUnavailable) else "the registry"
             log.warning(f"stopped while {away} was away", reason=str(error))
+
+
+def _open_registry(
+    config: RunConfig,
+    folder: RunFolder,
+    part: str,
+    *,
+    on_outage: Callable[[StoreOutage], None],
+    stop: threading.Event,
+) -> Store:
+    patience = Patience(retry_for_s=config.registry.retry_for_s, on_outage=on_outage, stop=stop)
+    return open_store(f"{folder.registry_url(config)}{part}", patience=patience)
 
 
 def _stop_timeout_s(kind: RoleKind, config: RunConfig) -> float:
